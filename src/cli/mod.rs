@@ -1,0 +1,55 @@
+//! The command line: arguments in, exit code out. One file per command; nothing is decided here.
+
+mod input;
+mod printer;
+mod render;
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use printer::Printer;
+
+/// GitHub Actions runners that start warm, on your own metal.
+#[derive(Debug, Parser)]
+#[command(name = "deskrun", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the manifests of one runner and its companions, exactly as they would be applied
+    Render(Box<render::Render>),
+    /// Print the version
+    Version,
+}
+
+/// How a command ended: 0 done, 1 failed. Wrong usage (2) is clap's.
+pub type ExitCode = u8;
+
+impl Cli {
+    /// Runs the command and prints what went wrong; the code says whether anything did.
+    pub fn execute(self, printer: &mut Printer<impl Write, impl Write>) -> ExitCode {
+        match self.run(printer) {
+            Ok(code) => code,
+            Err(error) => {
+                let hint = render::hint(&error);
+                // Where even stderr is closed there is no one left to tell.
+                let _ = printer.error(error.as_ref(), hint.as_deref());
+                1
+            }
+        }
+    }
+
+    fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Render(render) => render.run(printer),
+            Command::Version => {
+                printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;
+                Ok(0)
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `DeskRun` turns bare-metal machines with fast NVMe into GitHub Actions runners that start warm.
+//!
+//! How a runner looks, from left to right; each arrow is one function, and the type changes at every door:
+//!
+//! ```text
+//! YAML -> crd::Document -> scale_set::ScaleSet -> layers::LayerStack -> render::PreparedRunner -> RunnerManifest
+//!         crd::read        scale_set::validate    layers::stack         render::prepare           PreparedRunner::fill
+//! ```
+//!
+//! Rooms that decide do no I/O: of the above only [`cli`] reads files and prints. See `AGENTS.md` for the map.
+
+pub mod cli;
+pub mod crd;
+pub mod layers;
+pub mod manifest;
+pub mod problem;
+pub mod render;
+pub mod scale_set;
+pub mod schema;
+pub mod yaml;

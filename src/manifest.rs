@@ -1,0 +1,53 @@
+//! What `render` hands to an engine: the pod of one runner and its companions.
+//!
+//! The JIT config is not in here. The pod names a secret; the engine stores it (`design.md` 3.9).
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// The engines that run manifests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// A Kubernetes API server.
+    #[default]
+    Kubernetes,
+    /// A Podman host.
+    Podman,
+}
+
+/// Everything an engine needs to run one runner, beside its JIT config.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerManifest {
+    /// Name of the runner, its pod and its secret.
+    pub name: String,
+    /// The slot this runner holds in each of its pools.
+    pub slot: u32,
+    /// The pod.
+    pub pod: Value,
+    /// Objects that all runners of the scale set share: configuration, accounts, roles.
+    pub companions: Arc<[Value]>,
+    /// Where the pod looks for its JIT config.
+    pub jit_config: SecretKey,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: &'static str,
+}
+
+/// The key of the JIT config in a runner's secret.
+pub const JIT_CONFIG_KEY: &str = "jitConfig";
+
+/// Something a user asked for that an engine will not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unhonoured {
+    /// The field of the object.
+    pub path: String,
+    /// What the engine does instead, and what the user can do.
+    pub reason: String,
+}

@@ -1,0 +1,230 @@
+//! Runs and merges the layers once per scale set, and fills in the single runner afterwards.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::context::{Context, RunnerTexts};
+use super::error::RenderError;
+use super::hole::{Filling, Holed, RESERVED, RunnerIdentity, has_holes, segments};
+use super::line_marks::strip;
+use super::template::{Rendered, Source, Templates};
+use super::{finish, podman};
+use crate::layers::{Layer, LayerStack, LayerText, Lines, Node, Objects, Origin, Unmatched, template};
+use crate::manifest::{EngineKind, RunnerManifest, Unhonoured};
+use crate::problem::{FieldPath, Problems};
+use crate::scale_set::{Instance, RunnerName, ScaleSet, slot_suffix};
+use crate::schema::{Shape, check};
+use crate::yaml::{Kind, Position, Tree};
+
+/// What to prepare.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The scale set.
+    pub scale_set: &'a ScaleSet,
+    /// Which of its instances.
+    pub instance: &'a Instance,
+    /// Where it will run.
+    pub engine: EngineKind,
+    /// Its layers.
+    pub stack: &'a LayerStack,
+    /// Id of the controller that will own the objects.
+    pub controller: &'a str,
+}
+
+/// The manifests of a scale set, open for the single runner.
+#[derive(Clone, Debug)]
+pub struct PreparedRunner {
+    pod: Holed,
+    companions: Arc<[Value]>,
+    pub(super) objects: Objects,
+    /// What the user's layers say without effect.
+    pub unmatched: Vec<Unmatched>,
+    /// What the engine will not do.
+    pub unhonoured: Vec<Unhonoured>,
+}
+
+impl PreparedRunner {
+    /// The manifest of one runner.
+    pub fn fill(&self, runner: &RunnerIdentity) -> RunnerManifest {
+        let filling = Filling::of(runner);
+        RunnerManifest {
+            name: runner.name.as_str().to_owned(),
+            slot: runner.slot,
+            pod: self.pod.fill(&filling),
+            companions: Arc::clone(&self.companions),
+            jit_config: filling.jit_config(),
+        }
+    }
+}
+
+/// Runs the layers, merges them, checks the result.
+pub fn prepare(request: &Request<'_>) -> Result<PreparedRunner, RenderError> {
+    check_spec(request)?;
+    let runner = RunnerTexts::holes();
+    let context = Context::new(request, &runner);
+    let templates = Templates::new();
+    let mut objects = Objects::default();
+    for layer in &request.stack.layers {
+        check_reserved(layer)?;
+        for document in documents(layer, &templates, &context, request)? {
+            objects.merge(document)?;
+        }
+    }
+    label_companions(&mut objects, &templates, &context)?;
+    finish::check(&objects)?;
+    finish::order_mounts(&mut objects);
+    let unhonoured = match request.engine {
+        EngineKind::Kubernetes => Vec::new(),
+        EngineKind::Podman => podman::translate(&mut objects, request.scale_set)?,
+    };
+    finish::order_fields(&mut objects);
+    let users: Vec<&str> = request.stack.layers.iter().filter(|layer| layer.users).map(|l| l.name.as_str()).collect();
+    let unmatched = std::mem::take(&mut objects.unmatched);
+    Ok(PreparedRunner {
+        pod: Holed::new(&objects.pod().map(Node::to_json).unwrap_or_default()),
+        companions: finish::companions(&objects)?.into(),
+        unmatched: unmatched.into_iter().filter(|part| users.contains(&&*part.origin.layer)).collect(),
+        unhonoured,
+        objects,
+    })
+}
+
+/// The documents a layer contributes.
+fn documents(
+    layer: &Layer,
+    templates: &Templates,
+    context: &Context<'_>,
+    request: &Request<'_>,
+) -> Result<Vec<Node>, RenderError> {
+    let name: Arc<str> = Arc::from(layer.name.as_str());
+    match &layer.text {
+        LayerText::Template(text) => {
+            let source = Source { layer: &layer.name, file: &layer.file, text };
+            let marked = templates.text(source, context)?;
+            let Rendered { documents, lines } = Templates::parse(source, &marked)?;
+            if layer.users {
+                check_holes(layer, source, &marked, templates, request)?;
+                check_fields(&documents, &lines)?;
+            }
+            Ok(documents.iter().map(|tree| Node::from_tree(tree, &name, &lines)).collect())
+        }
+        LayerText::Pod(tree) => Ok(vec![Node::from_tree(tree, &name, &SpecFile(&layer.file))]),
+        LayerText::HookTemplate(tree) => {
+            let lines = SpecFile(&layer.file);
+            let (file, line) = lines.find(tree.at.line);
+            let origin = Origin { layer: name.clone(), file, line };
+            let mut document = Node::from_json(&serde_json::json!({"kind": finish::HOOK_TEMPLATE}), &origin);
+            if let crate::layers::NodeKind::Mapping(entries) = &mut document.kind {
+                entries.push(("template".to_owned(), Node::from_tree(tree, &name, &lines)));
+            }
+            Ok(vec![document])
+        }
+    }
+}
+
+/// The labels and the namespace that every object but the pod has.
+fn label_companions(objects: &mut Objects, templates: &Templates, context: &Context<'_>) -> Result<(), RenderError> {
+    let Some(companion) = template("companion") else { return Ok(()) };
+    let source = Source { layer: companion.name, file: companion.file, text: companion.text };
+    let marked = templates.text(source, context)?;
+    let Rendered { documents, lines } = Templates::parse(source, &marked)?;
+    let name: Arc<str> = Arc::from(companion.name);
+    let mut unmatched = Vec::new();
+    for object in objects.iter_mut().filter(|object| object.key.kind != "Pod") {
+        for tree in &documents {
+            crate::layers::merge(&mut object.node, Node::from_tree(tree, &name, &lines), "", &mut unmatched)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lines of the user's spec stand where they stand.
+struct SpecFile<'a>(&'a str);
+
+impl Lines for SpecFile<'_> {
+    fn find(&self, line: u32) -> (Arc<str>, u32) {
+        (Arc::from(if line == 0 { "--set" } else { self.0 }), line)
+    }
+}
+
+/// The spec's values reach templates through the context.
+fn check_spec(request: &Request<'_>) -> Result<(), RenderError> {
+    let nobody = RunnerTexts::default();
+    let values = serde_json::to_string(&Context::new(request, &nobody)).unwrap_or_default();
+    no_reserved_character(&values, &format!("the spec ({})", request.scale_set.file))
+}
+
+fn check_reserved(layer: &Layer) -> Result<(), RenderError> {
+    let text = match &layer.text {
+        LayerText::Template(text) => text.clone(),
+        LayerText::Pod(tree) | LayerText::HookTemplate(tree) => tree.to_json().to_string(),
+    };
+    no_reserved_character(&text, &format!("layer `{}` ({})", layer.name, layer.file))
+}
+
+/// Texts with private-use characters of ours would be taken for holes or marks.
+fn no_reserved_character(text: &str, place: &str) -> Result<(), RenderError> {
+    match text.chars().find(|character| RESERVED.contains(character)) {
+        Some(character) => Err(RenderError::ReservedCharacter { place: place.to_owned(), code: u32::from(character) }),
+        None => Ok(()),
+    }
+}
+
+/// A user's layer must only print what is a hole: with a real runner it must say the same.
+fn check_holes(
+    layer: &Layer,
+    source: Source<'_>,
+    marked: &str,
+    templates: &Templates,
+    request: &Request<'_>,
+) -> Result<(), RenderError> {
+    if !source.text.contains("runner") && !source.text.contains("caches") && !source.text.contains("docker") {
+        return Ok(());
+    }
+    for (name, slot) in [("a-0", 0), ("Probe-99", 99)] {
+        let Ok(runner_name) = RunnerName::parse(&name.to_lowercase()) else { continue };
+        let runner = RunnerIdentity { name: runner_name, id: u64::from(slot) + 1, slot };
+        let texts = RunnerTexts {
+            name: runner.name.as_str().to_owned(),
+            id: runner.id.to_string(),
+            slot: slot.to_string(),
+            slot_suffix: slot_suffix(slot),
+            node: Filling::of(&runner).fill(&segments(&RunnerTexts::holes().node)),
+        };
+        let real = templates.text(source, &Context::new(request, &texts))?;
+        if strip(&real) != Filling::of(&runner).fill(&segments(&strip(marked))) {
+            return Err(RenderError::ComputesWithHole { layer: layer.name.clone(), file: layer.file.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses misspelt fields in a user's layer for the pod, where the API server would be the first to say so.
+fn check_fields(documents: &[Tree], lines: &dyn Lines) -> Result<(), RenderError> {
+    use k8s_openapi::api::core::v1::{Pod, PodTemplate};
+    let mut problems = Vec::new();
+    for tree in documents.iter().filter(|tree| matches!(tree.kind, Kind::Mapping(_))) {
+        problems.extend(match tree.get("kind").and_then(Tree::as_str) {
+            None | Some("Pod") => check::<Pod>("", tree, &FieldPath::root(), Shape::Patch),
+            Some(finish::HOOK_TEMPLATE) => check::<PodTemplate>("", tree, &FieldPath::root(), Shape::Patch),
+            Some(_) => Vec::new(),
+        });
+    }
+    for problem in &mut problems {
+        let (file, line) = lines.find(problem.at.line);
+        problem.file = file.to_string();
+        problem.at = Position { line, ..problem.at };
+    }
+    Ok(Problems::check(problems)?)
+}
+
+/// Whether a companion has holes: it belongs to all runners and cannot name one.
+pub(super) fn names_a_runner(value: &Value) -> bool {
+    match value {
+        Value::String(text) => has_holes(text),
+        Value::Array(items) => items.iter().any(names_a_runner),
+        Value::Object(map) => map.iter().any(|(key, value)| has_holes(key) || names_a_runner(value)),
+        _ => false,
+    }
+}

@@ -1,0 +1,6 @@
+//! What the suites share. Each suite uses a part of it.
+#![allow(dead_code)]
+
+pub mod checker;
+pub mod command;
+pub mod golden;
