@@ -9,6 +9,8 @@
 //!
 //! Rooms that decide do no I/O: of the above only [`cli`] reads files and prints. See `AGENTS.md` for the map.
 
+#![warn(missing_docs, unreachable_pub)]
+
 pub mod cli;
 pub mod crd;
 pub mod layers;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use support::checker;
 use support::command::{deskrun, lines};
-use support::golden::{Goldens, folders, name, run_suite};
+use support::golden::{Case, Goldens, folders, name, run_suite};
 
 const INPUTS: &[&str] = &["input.yaml", "arguments", "layer.yaml", "other.yaml"];
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let accept = Goldens::accepts(std::env::var("ACCEPT_DIFF").ok().as_deref());
     let goldens = Goldens::new(root.join("testdata/render"), "render", accept);
-    let mut cases: Vec<(String, Box<dyn Fn(&Goldens) -> Result<(), String> + Send>)> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for folder in folders(&root.join("testdata/render")) {
         if folder.join("input.yaml").exists() {
             let name = name(&folder);
@@ -52,7 +52,9 @@ fn case(goldens: &Goldens, name: &str, folder: &Path, file: &str) -> Result<(), 
             if !finished.stderr.is_empty() {
                 goldens.check(&format!("{name}/notes.txt"), &finished.stderr)?;
             }
-            let manifests = !further.iter().any(|argument| argument.starts_with("--explain") || argument == "table");
+            let manifests = !further.iter().any(|argument| {
+                ["--explain", "--check", "--show-layers", "table", "json"].contains(&argument.as_str())
+            });
             let golden = if manifests { "expected.yaml" } else { "expected.txt" };
             goldens.check(&format!("{name}/{golden}"), &finished.stdout)?;
             if manifests { check_manifests(&finished.stdout) } else { Ok(()) }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::input::{self, Input};
 use super::{ExitCode, Printer};
-use crate::layers::{LayerStack, LayerText, TEMPLATES, stack};
+use crate::layers::{LayerStack, LayerText, StackError, TEMPLATES, stack};
 use crate::manifest::{EngineKind, RunnerManifest};
 use crate::render::{Explained, PreparedRunner, RenderError, Request, RunnerIdentity, explain, prepare};
 use crate::scale_set::{Instance, RunnerName, ScaleSet};
@@ -244,7 +244,9 @@ fn source(volume: &Value) -> String {
     }
 }
 
-/// The hint of a failed rendering.
+/// The way out of a failed rendering.
 pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| cause.downcast_ref::<RenderError>()).and_then(RenderError::hint)
+    let render = || error.chain().find_map(|cause| cause.downcast_ref::<RenderError>()).and_then(RenderError::hint);
+    let stack = || error.chain().find_map(|cause| cause.downcast_ref::<StackError>()).map(|e| e.hint().to_owned());
+    render().or_else(stack)
 }

@@ -20,6 +20,8 @@ pub struct MergeError {
     pub origin: Origin,
     /// What is wrong.
     pub message: String,
+    /// The way out.
+    pub hint: &'static str,
 }
 
 /// A part of a patch that changed nothing.
@@ -86,7 +88,8 @@ impl Merge<'_> {
                     base.origin.line,
                     base.origin.layer
                 );
-                Err(MergeError { path: path.to_owned(), origin: patch.origin, message })
+                let hint = "write the same kind of value, or delete the old one with `null` in an earlier layer";
+                Err(MergeError { path: path.to_owned(), origin: patch.origin, message, hint })
             }
         }
     }
@@ -258,7 +261,8 @@ fn directive(node: &Node, path: &str) -> Result<Option<String>, MergeError> {
         _ => Err(MergeError {
             path: path.to_owned(),
             origin: patch.origin.clone(),
-            message: "`$patch` is `delete`, `replace` or `merge`".to_owned(),
+            message: "there is no such directive".to_owned(),
+            hint: "`$patch` is `delete`, `replace` or `merge`",
         }),
     }
 }
@@ -270,7 +274,8 @@ fn refuse_directive(key: &str, value: &Node, path: &str) -> Result<(), MergeErro
     Err(MergeError {
         path: path.to_owned(),
         origin: value.origin.clone(),
-        message: format!("the directive `{key}` is not known here, only `$patch` and `$retainKeys`"),
+        message: format!("the directive `{key}` is not known here"),
+        hint: "use `$patch` or `$retainKeys`",
     })
 }
 
@@ -282,11 +287,16 @@ fn replaces_list(items: &[Node]) -> bool {
 fn check_items(items: &[Node], path: &str, key: &str) -> Result<(), MergeError> {
     let mut seen = HashSet::new();
     for item in items {
-        let error = |message| Err(MergeError { path: path.to_owned(), origin: item.origin.clone(), message });
+        let error =
+            |message, hint| Err(MergeError { path: path.to_owned(), origin: item.origin.clone(), message, hint });
         match item.get(key).and_then(Node::scalar) {
-            None => return error(format!("an item of this list has no `{key}`, by which it would be found")),
+            None => {
+                let message = format!("an item of this list has no `{key}`");
+                return error(message, "items are found by it: write it in every item");
+            }
             Some(id) if !seen.insert(label(id)) => {
-                return error(format!("two items of this list have the {key} `{}`", label(id)));
+                let message = format!("two items of this list have the {key} `{}`", label(id));
+                return error(message, "keep one of them");
             }
             Some(_) => {}
         }

@@ -64,6 +64,15 @@ pub enum StackError {
     },
 }
 
+impl StackError {
+    /// The way out.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NeedsCluster { .. } => "use mode `cached-privileged-kubernetes` or `dind` on a Podman host",
+        }
+    }
+}
+
 /// The layers of `scale_set` on an engine: base, mode, features, the user's, the engine's, ours.
 pub fn stack(scale_set: &ScaleSet, engine: EngineKind, users: &[UserLayer]) -> Result<LayerStack, StackError> {
     if engine == EngineKind::Podman && !runs_without_cluster(scale_set.mode) {

@@ -13,8 +13,8 @@ pub enum RenderError {
     #[error(transparent)]
     Merge(#[from] MergeError),
     /// A layer has fields that Kubernetes does not know.
-    #[error(transparent)]
-    Fields(#[from] Problems),
+    #[error("a layer has fields that Kubernetes does not know")]
+    Fields(#[source] Problems),
     /// The merged result lacks something.
     #[error("{}:{}: layer `{}`: {path}: {message}", origin.file, origin.line, origin.layer)]
     Incomplete {
@@ -78,7 +78,8 @@ impl RenderError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template(error) => error.hint.clone(),
-            Self::Merge(_) | Self::Fields(_) => None,
+            Self::Merge(error) => Some(error.hint.to_owned()),
+            Self::Fields(_) => None,
             Self::Incomplete { hint, .. } | Self::Podman { hint, .. } => Some(hint.clone()),
             Self::ReservedCharacter { .. } => Some("remove the character".to_owned()),
             Self::ComputesWithHole { .. } => {

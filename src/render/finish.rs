@@ -14,6 +14,9 @@ use crate::yaml;
 /// In layers the hook template is an object of this kind; what is applied is a ConfigMap with the key `content`.
 pub(super) const HOOK_TEMPLATE: &str = "PodTemplate";
 
+/// The layer that no one may override.
+pub(super) const LAST_LAYER: &str = "deskrun";
+
 /// The kinds a layer may contribute. Secrets are not among them: a manifest never carries one.
 const KINDS: &[&str] =
     &["Pod", HOOK_TEMPLATE, "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "PersistentVolumeClaim"];
@@ -26,10 +29,7 @@ pub(super) fn check(objects: &Objects) -> Result<(), RenderError> {
             return incomplete(&key.to_string(), &node.origin, message, format!("allowed are {}", KINDS.join(", ")));
         }
         match key.kind.as_str() {
-            "Pod" => {
-                check_pod(node.get("spec"), "spec", &[])?;
-                check_runner_first(node)?;
-            }
+            "Pod" => check_pod(node.get("spec"), "spec", &[])?,
             // The hook knows its own containers, whose image is the workflow's, and its own volumes.
             HOOK_TEMPLATE => {
                 check_pod(node.at(&["template", "spec"]), "hook template: spec", &["externals", "work", "github"])?;
@@ -88,8 +88,10 @@ fn check_mounts(container: &Node, path: &str, volumes: &BTreeSet<&str>) -> Resul
     Ok(())
 }
 
-/// Controllers and engines look at the first container for the runner's end.
-fn check_runner_first(pod: &Node) -> Result<(), RenderError> {
+/// Controllers and engines look at the first container for the runner's end. Checked before the last layer, which
+/// would otherwise bring a `runner` of its own.
+pub(super) fn check_runner_first(objects: &Objects) -> Result<(), RenderError> {
+    let Some(pod) = objects.pod() else { return Ok(()) };
     let containers = pod.at(&["spec", "containers"]);
     match containers.and_then(|containers| containers.items().first()).map(name) {
         Some("runner") => Ok(()),
@@ -103,7 +105,18 @@ fn check_runner_first(pod: &Node) -> Result<(), RenderError> {
 
 /// Puts parents before what is mounted below them; the order is kept otherwise.
 pub(super) fn order_mounts(objects: &mut Objects) {
-    let Some(spec) = objects.pod_mut().and_then(|pod| pod.get_mut("spec")) else { return };
+    for object in objects.iter_mut() {
+        let spec = match object.key.kind.as_str() {
+            HOOK_TEMPLATE => object.node.get_mut("template").and_then(|template| template.get_mut("spec")),
+            _ => object.node.get_mut("spec"),
+        };
+        if let Some(spec) = spec {
+            order_mounts_of(spec);
+        }
+    }
+}
+
+fn order_mounts_of(spec: &mut Node) {
     for field in ["initContainers", "containers"] {
         for container in spec.get_mut(field).and_then(Node::items_mut).into_iter().flatten() {
             let Some(mounts) = container.get_mut("volumeMounts").and_then(Node::items_mut) else { continue };

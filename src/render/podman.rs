@@ -89,7 +89,10 @@ fn sidecars_beside(spec: &mut Node, report: &mut Report) {
         sidecar.remove("restartPolicy");
         report.add(&path, "a sidecar starts beside the runner, not before it; it ends when the pod is removed");
         if sidecar.remove("startupProbe").is_some() {
-            report.add(&format!("{path}.startupProbe"), "the runner does not wait for it");
+            report.add(
+                &format!("{path}.startupProbe"),
+                "there are no start-up probes; the runner itself polls Docker before it starts",
+            );
         }
         if let Some(containers) = spec.get_mut("containers").and_then(Node::items_mut) {
             containers.push(sidecar);

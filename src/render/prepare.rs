@@ -67,6 +67,9 @@ pub fn prepare(request: &Request<'_>) -> Result<PreparedRunner, RenderError> {
     let mut objects = Objects::default();
     for layer in &request.stack.layers {
         check_reserved(layer)?;
+        if layer.name == finish::LAST_LAYER {
+            finish::check_runner_first(&objects)?;
+        }
         for document in documents(layer, &templates, &context, request)? {
             objects.merge(document)?;
         }
@@ -216,7 +219,7 @@ fn check_fields(documents: &[Tree], lines: &dyn Lines) -> Result<(), RenderError
         problem.file = file.to_string();
         problem.at = Position { line, ..problem.at };
     }
-    Ok(Problems::check(problems)?)
+    Problems::check(problems).map_err(RenderError::Fields)
 }
 
 /// Whether a companion has holes: it belongs to all runners and cannot name one.

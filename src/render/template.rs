@@ -124,7 +124,12 @@ fn template_error(source: Source<'_>, error: &Error) -> TemplateError {
         line,
         message: innermost.detail().map_or_else(|| innermost.kind().to_string(), str::to_owned),
         excerpt: format!("  | {excerpt}"),
-        hint: (innermost.kind() == ErrorKind::UndefinedError)
-            .then(|| "test with `is defined`, or give `|default(…)`; the README lists what layers may use".to_owned()),
+        hint: match innermost.kind() {
+            ErrorKind::UndefinedError => {
+                Some("test with `is defined`, or give `|default(…)`; the README lists what layers may use".to_owned())
+            }
+            ErrorKind::OutOfFuel => Some("a loop of the layer does not end in reasonable time".to_owned()),
+            _ => None,
+        },
     }
 }

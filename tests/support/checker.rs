@@ -78,9 +78,29 @@ fn check_pod(pod: &Value) -> Vec<String> {
 
 /// Targets where a mount of the runner container would break it (an independent copy of the table of reserved targets).
 const RESERVED: &[&str] = &[
-    "/", "/nix", "/nix/var", "/nix/var/nix", "/nix/var/nix/db", "/home/runner", "/home/runner/externals",
-    "/home/runner/bin", "/home/runner/k8s", "/home/runner/k8s-novolume", "/proc", "/sys", "/dev", "/run", "/etc",
-    "/usr", "/bin", "/lib", "/lib64", "/tmp", "/__e", "/__w", "/github",
+    "/",
+    "/nix",
+    "/nix/var",
+    "/nix/var/nix",
+    "/nix/var/nix/db",
+    "/home/runner",
+    "/home/runner/externals",
+    "/home/runner/bin",
+    "/home/runner/k8s",
+    "/home/runner/k8s-novolume",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/etc",
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/tmp",
+    "/__e",
+    "/__w",
+    "/github",
 ];
 
 fn check_mounts(container: &Value, volumes: &[&str]) -> Vec<String> {

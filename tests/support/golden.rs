@@ -53,7 +53,8 @@ impl Goldens {
     /// After a full run: goldens that nothing produced. `inputs` are the names of files that are not goldens.
     pub fn check_leftovers(&self, inputs: &[&str]) -> Result<(), String> {
         let produced = self.produced.lock().expect("no case panics while it holds the lock");
-        let is_input = |file: &Path| file.file_name().and_then(|name| name.to_str()).is_some_and(|n| inputs.contains(&n));
+        let is_input =
+            |file: &Path| file.file_name().and_then(|name| name.to_str()).is_some_and(|n| inputs.contains(&n));
         let left: Vec<PathBuf> =
             files(&self.root).into_iter().filter(|file| !produced.contains(file) && !is_input(file)).collect();
         if self.accept {
@@ -95,12 +96,11 @@ pub fn name(folder: &Path) -> String {
     folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
 }
 
+/// A case of a suite: its name, and what it does.
+pub type Case = (String, Box<dyn Fn(&Goldens) -> Result<(), String> + Send>);
+
 /// Runs the cases of a suite, each as a test of its own, and looks for leftovers after a full run.
-pub fn run_suite(
-    goldens: Goldens,
-    inputs: &'static [&'static str],
-    cases: Vec<(String, Box<dyn Fn(&Goldens) -> Result<(), String> + Send>)>,
-) -> std::process::ExitCode {
+pub fn run_suite(goldens: Goldens, inputs: &'static [&'static str], cases: Vec<Case>) -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Failed, Trial};
     let arguments = Arguments::from_args();
     let full = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
