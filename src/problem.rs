@@ -37,6 +37,18 @@ impl FieldPath {
         self.with(Segment::Index(index))
     }
 
+    /// The path of `below`, which is relative to this one.
+    #[must_use]
+    pub fn join(&self, below: &FieldPath) -> Self {
+        Self(self.0.iter().chain(&below.0).cloned().collect())
+    }
+
+    /// The first `length` steps of this path.
+    #[must_use]
+    pub fn parent(&self, length: usize) -> Self {
+        Self(self.0.iter().take(length).cloned().collect())
+    }
+
     /// The steps from the root.
     pub fn segments(&self) -> &[Segment] {
         &self.0

@@ -58,7 +58,7 @@ fn same_name(input: &Input, new: &Validated, document: &Document) -> Option<Prob
     let other = input.scale_sets.iter().find(|other| other.scale_set.name == *name)?;
     let message = format!("`{name}` is already the name of a scale set in {}", other.scale_set.file);
     let hint = "give each a `metadata.name` of its own";
-    Some(document.problem(Rule::NameDuplicate.id(), &FieldPath::root(), message, hint))
+    Some(document.metadata_problem(Rule::NameDuplicate.id(), "name", message, hint))
 }
 
 /// `key=value` pairs of `--set`.

@@ -76,16 +76,25 @@ impl Document {
 
     /// A problem with a field of the spec, placed at that field or the nearest parent that is written.
     pub fn problem(&self, rule: &'static str, path: &FieldPath, message: String, hint: impl Into<String>) -> Problem {
-        let mut full = self.spec_path.clone();
-        let mut at = self.position(&full);
-        for segment in path.segments() {
-            full = match segment {
-                Segment::Key(key) => full.key(key),
-                Segment::Index(index) => full.index(*index),
-            };
-            at = self.position(&full).or(at);
-        }
-        problem(&self.file, rule, &full, at.unwrap_or(self.tree.at), message, Some(hint.into()))
+        self.place(rule, &self.spec_path.join(path), message, hint)
+    }
+
+    /// A problem with a field of `metadata`; a bare spec has none, there it is the document's.
+    pub fn metadata_problem(
+        &self,
+        rule: &'static str,
+        field: &str,
+        message: String,
+        hint: impl Into<String>,
+    ) -> Problem {
+        let path = FieldPath::root().key("metadata").key(field);
+        let bare = self.spec_path.segments().is_empty();
+        self.place(rule, if bare { &self.spec_path } else { &path }, message, hint)
+    }
+
+    fn place(&self, rule: &'static str, path: &FieldPath, message: String, hint: impl Into<String>) -> Problem {
+        let written = (0..=path.segments().len()).rev().find_map(|length| self.position(&path.parent(length)));
+        problem(&self.file, rule, path, written.unwrap_or(self.tree.at), message, Some(hint.into()))
     }
 
     /// Where a path of the document stands: its key, or the node itself for a list item.

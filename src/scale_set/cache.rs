@@ -120,8 +120,8 @@ pub(super) fn validate(
     if let Some(target) = &target {
         report.accept(&path.key("target"), check_target(target, entry, surroundings.mode));
     }
-    let field = if entry.volume.is_some() { "volume" } else { "source" };
-    let storage = report.accept(&path.key(field), storage(entry));
+    let storage = storage(entry).map_err(|broken| (blamed_field(entry, broken.rule), broken));
+    let storage = storage.map_err(|(field, broken)| report.refuse(&path.key(field), broken)).ok();
     let (target, storage) = (target?, storage?);
     let replaces = BuiltIn::at(&target, surroundings.mode);
     if let Some(built_in) = replaces {
@@ -137,6 +137,19 @@ pub(super) fn validate(
     let volume = replaces.map_or_else(|| format!("cache-{index}"), |built_in| built_in.volume().to_owned());
     let storage = with_slots(storage, exclusive?);
     Some(Cache { index, volume, target, storage, read_only, exclusive: exclusive?, replaces })
+}
+
+/// The field of the entry that a rule about its storage is about.
+fn blamed_field(entry: &CachePath, rule: Rule) -> &'static str {
+    match rule {
+        Rule::CacheTypeWithoutSource => "type",
+        Rule::CacheMedium => "medium",
+        Rule::CacheSizeLimit => "sizeLimit",
+        Rule::CacheEmptyDirOption if entry.medium.is_some() => "medium",
+        Rule::CacheEmptyDirOption => "sizeLimit",
+        _ if entry.volume.is_some() => "volume",
+        _ => "source",
+    }
 }
 
 fn check_target(target: &str, entry: &CachePath, mode: ContainerMode) -> Result<(), Broken> {

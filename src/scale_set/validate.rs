@@ -100,15 +100,12 @@ fn scale_set_name(document: &Document, given: Option<&str>, report: &mut Report<
         stem.map(label_from).filter(|label| !label.is_empty()).unwrap_or_else(|| DEFAULT_NAME.to_owned())
     };
     let name = given.map(str::to_owned).or_else(|| document.name.clone()).unwrap_or_else(stem);
-    if let Err(reason) = dns_label(&name, SCALE_SET_NAME_MAX) {
-        let message = format!("the name `{name}` cannot name a scale set: {reason}");
-        let hint = "choose another `metadata.name`, or give `--name`";
-        report.refuse(&FieldPath::root(), Broken::new(Rule::Name, message, hint));
-    }
-    if let Some(Err(reason)) = document.namespace.as_deref().map(|namespace| dns_label(namespace, SCALE_SET_NAME_MAX)) {
-        let message = format!("`metadata.namespace` is no namespace: {reason}");
-        let hint = "name a namespace of the cluster, or remove it for `default`";
-        report.refuse(&FieldPath::root(), Broken::new(Rule::Name, message, hint));
+    for (field, text) in [("name", Some(&name)), ("namespace", document.namespace.as_ref())] {
+        if let Some(Err(reason)) = text.map(|text| dns_label(text, SCALE_SET_NAME_MAX)) {
+            let message = format!("`{}` cannot be a {field}: {reason}", text.map_or("", String::as_str));
+            let hint = "choose another; `--name` gives one for this run";
+            report.problems.push(document.metadata_problem(Rule::Name.id(), field, message, hint));
+        }
     }
     name
 }
@@ -310,10 +307,7 @@ impl JsonSchema for VolumeSource {
 fn check_part<T: JsonSchema>(path: &FieldPath, shape: Shape, report: &mut Report<'_>) {
     let document = report.document;
     if let Some(tree) = document.spec_node(path).filter(|tree| !is_null(tree)) {
-        let full = path.segments().iter().fold(document.spec_path.clone(), |full, segment| match segment {
-            crate::problem::Segment::Key(key) => full.key(key),
-            crate::problem::Segment::Index(index) => full.index(*index),
-        });
+        let full = document.spec_path.join(path);
         report.problems.extend(check::<T>(&document.file, tree, &full, shape));
     }
 }

@@ -4,3 +4,4 @@
 pub mod checker;
 pub mod command;
 pub mod golden;
+pub mod pipeline;
