@@ -1,4 +1,4 @@
-//! `DeskRun` turns bare-metal machines with fast NVMe into GitHub Actions runners that start warm.
+//! `DeskRun` turns bare-metal machines with fast `NVMe` into GitHub Actions runners that start warm.
 //!
 //! How a runner looks, from left to right; each arrow is one function, and the type changes at every door:
 //!
@@ -10,6 +10,8 @@
 //! Rooms that decide do no I/O: of the above only [`cli`] reads files and prints. See `AGENTS.md` for the map.
 
 #![warn(missing_docs, unreachable_pub)]
+// Output goes through the printer, and a failure is a value: what tests may do, the program may not.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 pub mod crd;

@@ -51,12 +51,21 @@ impl<'a> Walk<'a> {
             Kind::Sequence(items) => {
                 if let Some(schema) = schema.get("items") {
                     for (index, item) in items.iter().enumerate() {
-                        self.node(item, schema, &path.index(index));
+                        self.item(item, schema, &path.index(index));
                     }
                 }
             }
             Kind::Scalar(value) => self.range(value, schema, tree.at, path),
         }
+    }
+
+    /// Unlike the value of a key, an item cannot be "not said".
+    fn item(&mut self, tree: &Tree, schema: &'a Value, path: &FieldPath) {
+        let schema = self.resolve(schema);
+        if is_null(tree) && !accepts_anything(schema) {
+            return self.wrong_type(tree, &types(schema), path);
+        }
+        self.node(tree, schema, path);
     }
 
     fn mapping(&mut self, tree: &Tree, schema: &'a Value, path: &FieldPath) {
@@ -272,6 +281,17 @@ mod tests {
                 "f.yaml:3:1: cachePath: there is no field `cachePath` here [unknown-field] (did you mean `cachePaths`?)",
                 "f.yaml:4:16: nix.enabled: expected `true` or `false`, found the string `maybe` [wrong-type]",
                 "f.yaml:5:13: minRunners: -1 is too small [out-of-range] (give 0 or more)",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_item_of_a_list_is_not_taken_for_an_absent_one() {
+        assert_eq!(
+            problems::<RunnerScaleSetSpec>("containerMode: dind\ntolerations:\n  -\nlabels: [~]\n", Shape::Whole),
+            [
+                "f.yaml:3:4: tolerations[0]: expected a mapping, found nothing [wrong-type]",
+                "f.yaml:4:10: labels[0]: expected a string, found nothing [wrong-type]",
             ]
         );
     }

@@ -225,8 +225,7 @@ fn keyed(most: usize, item: impl Fn(String) -> BoxedStrategy<Value> + Clone + 's
 }
 
 /// The kind of source follows from the name, so that no patch brings another kind.
-fn volume(name: String) -> BoxedStrategy<Value> {
-    let by_name = name.clone();
+fn volume(by_name: String) -> BoxedStrategy<Value> {
     word()
         .prop_map(move |word| match by_name.as_str() {
             "n0" => json!({"name": by_name, "emptyDir": {"medium": word}}),

@@ -66,7 +66,8 @@ fn case(goldens: &Goldens, name: &str, folder: &Path, file: &str) -> Result<(), 
 }
 
 fn check_manifests(text: &str) -> Result<(), String> {
-    let objects: Vec<_> = deskrun::yaml::read(text).map_err(|e| e.to_string())?.iter().map(|t| t.to_json()).collect();
+    let objects: Vec<_> =
+        deskrun::yaml::read(text).map_err(|e| e.to_string())?.iter().map(deskrun::yaml::Tree::to_json).collect();
     match checker::check(&objects).as_slice() {
         [] => Ok(()),
         faults => Err(format!("the checker found:\n{}", faults.join("\n"))),

@@ -23,7 +23,7 @@ const OFFLINE_RANDOM: &str = "00000";
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub(super) struct Render {
-    /// Files with RunnerScaleSet documents or bare specs; `-` is standard input
+    /// Files with `RunnerScaleSet` documents or bare specs; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "show_layers")]
     files: Vec<String>,
     /// Name of the scale set, instead of the document's

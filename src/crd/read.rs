@@ -130,10 +130,8 @@ fn document(file: &str, mut tree: Tree, overrides: &[(FieldPath, Tree)]) -> Resu
     }
     let envelope = if bare { Vec::new() } else { check_envelope(file, &tree, kind) };
     let text = |path: &[&str]| path.iter().try_fold(&tree, |node, key| node.get(key))?.as_str().map(str::to_owned);
-    let (name, namespace) = match bare {
-        true => (None, None),
-        false => (text(&["metadata", "name"]), text(&["metadata", "namespace"])),
-    };
+    let (name, namespace) =
+        if bare { (None, None) } else { (text(&["metadata", "name"]), text(&["metadata", "namespace"])) };
     let object = match kind {
         "RunnerScaleSet" => typed(file, &tree, &spec_path, envelope).map(|spec| Object::RunnerScaleSet(Box::new(spec))),
         "PodmanHost" => typed(file, &tree, &spec_path, envelope).map(Object::PodmanHost),
@@ -233,9 +231,7 @@ fn hint_at_missing_kind(problems: &mut [Problem]) {
 /// `null` means "not said", as everywhere in Kubernetes.
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     match value {
-        serde_json::Value::Object(map) => {
-            map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, value)).collect()
-        }
+        serde_json::Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         other => other,
     }
 }

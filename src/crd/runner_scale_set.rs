@@ -40,7 +40,7 @@ pub struct RunnerScaleSetSpec {
     pub nix: Option<Nix>,
     /// Docker inside the runner. On in `cached-privileged-kubernetes`; part of `dind`.
     pub docker: Option<Docker>,
-    /// A partial PodTemplateSpec, merged into the template of the pods that GitHub's container hooks make.
+    /// A partial `PodTemplateSpec`, merged into the template of the pods that GitHub's container hooks make.
     pub hook_template: Option<FreeForm>,
     /// Runs the runner as uid 0 instead of the image's user.
     pub run_as_root: Option<bool>,
@@ -72,7 +72,7 @@ pub struct RunnerScaleSetSpec {
     /// More layers, merged after `template` in this order.
     #[serde(default)]
     pub layers: Vec<Layer>,
-    /// A partial PodTemplateSpec, merged over modes and features.
+    /// A partial `PodTemplateSpec`, merged over modes and features.
     pub template: Option<FreeForm>,
     /// How long each phase of a runner's life may take.
     pub timeouts: Option<Timeouts>,

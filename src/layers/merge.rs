@@ -205,10 +205,10 @@ impl Merge<'_> {
 
     /// A new list: keyed ones are checked like patches of lists that exist.
     fn clean_list(&mut self, node: Node, path: &str, field: &str) -> Result<Node, MergeError> {
-        if let (NodeKind::Sequence(items), Some(key)) = (&node.kind, merge_key(field)) {
-            if !replaces_list(items) {
-                check_items(items, path, key)?;
-            }
+        if let (NodeKind::Sequence(items), Some(key)) = (&node.kind, merge_key(field))
+            && !replaces_list(items)
+        {
+            check_items(items, path, key)?;
         }
         self.clean(node, path)
     }
@@ -243,7 +243,7 @@ impl Merge<'_> {
                 }
                 NodeKind::Sequence(kept)
             }
-            scalar => scalar,
+            scalar @ NodeKind::Scalar(_) => scalar,
         };
         Ok(Node { kind, origin, replaced })
     }
@@ -332,10 +332,10 @@ fn drop_other_sources(old: &mut Node, patch: &Node, key: &str) -> Vec<Replaced> 
 
 /// Notes on the newest part of a node what was dropped for it.
 fn remember(node: &mut Node, dropped: Vec<Replaced>) {
-    if let (NodeKind::Mapping(entries), false) = (&mut node.kind, dropped.is_empty()) {
-        if let Some((_, newest)) = entries.last_mut() {
-            newest.replaced.extend(dropped);
-        }
+    if let (NodeKind::Mapping(entries), false) = (&mut node.kind, dropped.is_empty())
+        && let Some((_, newest)) = entries.last_mut()
+    {
+        newest.replaced.extend(dropped);
     }
 }
 

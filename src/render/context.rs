@@ -4,10 +4,10 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::hole::Hole;
 use super::prepare::Request;
+use super::short_hash::short_hash;
 use crate::crd::{CacheType, ContainerMode, DockerStart};
 use crate::layers::is_in_job;
 use crate::manifest::EngineKind;
@@ -74,6 +74,7 @@ struct ScaleSetContext<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that templates test by name")]
 struct CacheContext<'a> {
     volume: &'a str,
     target: &'a str,
@@ -274,5 +275,5 @@ fn certificate_authority(scale_set: &ScaleSet, name: &str) -> Value {
 /// Short enough for a label, long enough that two URLs of one user never meet.
 fn url_hash(url: &str) -> String {
     let normalised = url.trim_matches('/').to_ascii_lowercase();
-    Sha256::digest(normalised.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    short_hash(&normalised, 6)
 }

@@ -56,7 +56,7 @@ pub fn explain(prepared: &PreparedRunner, runner: &RunnerIdentity) -> Vec<Explai
             // The hook template is applied as text in a ConfigMap.
             HOOK_TEMPLATE => {
                 let name = object.key.name.as_deref().unwrap_or_default();
-                (format!("ConfigMap/{name}"), object.node.get("template"), "data.content:")
+                (format!("ConfigMap/{name}"), object.node.get("template"), "data.content: ")
             }
             kind => {
                 let name = object.node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Walk<'_> {
         match &node.kind {
             NodeKind::Mapping(entries) if !entries.is_empty() => {
                 for (key, value) in entries {
-                    let separator = if path.is_empty() { "" } else { "." };
+                    let separator = if path.is_empty() || path.ends_with(' ') { "" } else { "." };
                     self.node(value, &format!("{path}{separator}{key}"), &replaced);
                 }
             }

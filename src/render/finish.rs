@@ -93,13 +93,12 @@ fn check_mounts(container: &Node, path: &str, volumes: &BTreeSet<&str>) -> Resul
 pub(super) fn check_runner_first(objects: &Objects) -> Result<(), RenderError> {
     let Some(pod) = objects.pod() else { return Ok(()) };
     let containers = pod.at(&["spec", "containers"]);
-    match containers.and_then(|containers| containers.items().first()).map(name) {
-        Some("runner") => Ok(()),
-        _ => {
-            let origin = containers.map_or(&pod.origin, |containers| &containers.origin);
-            let message = "the first container must be `runner`".to_owned();
-            incomplete("spec.containers", origin, message, "add containers without replacing the list".to_owned())
-        }
+    if let Some("runner") = containers.and_then(|containers| containers.items().first()).map(name) {
+        Ok(())
+    } else {
+        let origin = containers.map_or(&pod.origin, |containers| &containers.origin);
+        let message = "the first container must be `runner`".to_owned();
+        incomplete("spec.containers", origin, message, "add containers without replacing the list".to_owned())
     }
 }
 

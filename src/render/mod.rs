@@ -13,6 +13,7 @@ mod hole;
 mod line_marks;
 mod podman;
 mod prepare;
+mod short_hash;
 mod template;
 
 pub use error::{RenderError, TemplateError};

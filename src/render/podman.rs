@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::error::RenderError;
 use super::finish::list;
 use super::hole::Hole;
+use super::short_hash::short_hash;
 use crate::layers::{Node, NodeKind, Objects, Origin};
 use crate::manifest::Unhonoured;
 use crate::scale_set::ScaleSet;
@@ -57,8 +57,7 @@ fn config_map_names(objects: &Objects) -> BTreeMap<String, String> {
         .map(|object| {
             let name = object.key.name.clone().unwrap_or_default();
             let data = object.node.get("data").map(Node::to_json).unwrap_or_default().to_string();
-            let hash: String = Sha256::digest(data.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
-            (name.clone(), format!("{name}-{hash}"))
+            (name.clone(), format!("{name}-{}", short_hash(&data, 4)))
         })
         .collect()
 }
@@ -69,7 +68,7 @@ fn rename_config_maps(objects: &mut Objects, names: &BTreeMap<String, String>) {
         metadata.remove("namespace");
         let Some(new) = object.key.name.as_ref().and_then(|name| names.get(name)) else { continue };
         if let Some(name) = metadata.get_mut("name") {
-            set(name, json!(new));
+            set(name, &json!(new));
         }
     }
 }
@@ -148,10 +147,10 @@ fn volumes(spec: &mut Node, names: &BTreeMap<String, String>, report: &mut Repor
     for field in ["initContainers", "containers"] {
         for container in spec.get_mut(field).and_then(Node::items_mut).into_iter().flatten() {
             for mount in container.get_mut("volumeMounts").and_then(Node::items_mut).into_iter().flatten() {
-                if let Some(name) = mount.get_mut("name") {
-                    if let Some(new) = name.as_str().and_then(|name| renamed.get(name)).cloned() {
-                        set(name, json!(new));
-                    }
+                if let Some(name) = mount.get_mut("name")
+                    && let Some(new) = name.as_str().and_then(|name| renamed.get(name)).cloned()
+                {
+                    set(name, &json!(new));
                 }
             }
         }
@@ -165,7 +164,7 @@ fn empty_dir(volume: &mut Node, name: &str, path: &str, report: &mut Report) -> 
     const MAX: usize = 63;
     let tail = u8::try_from(MAX.saturating_sub(name.len() + 1)).unwrap_or(0);
     let new = format!("{name}-{}", Hole::NameTail(tail).token());
-    set(volume.get_mut("name")?, json!(new));
+    set(volume.get_mut("name")?, &json!(new));
     let options = volume.get_mut("emptyDir")?;
     for (option, reason) in
         [("medium", "the volume is on the host's disk"), ("sizeLimit", "the volume grows as far as the disk does")]
@@ -196,7 +195,7 @@ fn config_map(
         });
     };
     if let Some(name) = config_map.get_mut("name") {
-        set(name, json!(new));
+        set(name, &json!(new));
     }
     Ok(())
 }
@@ -214,10 +213,10 @@ fn secret(volume: &mut Node, path: &str, report: &mut Report) {
 }
 
 fn container(container: &mut Node, path: &str, report: &mut Report) -> Result<(), RenderError> {
-    if let Some(security) = container.get_mut("securityContext") {
-        if security.remove("runAsNonRoot").is_some_and(|value| value.scalar() == Some(&json!(true))) {
-            report.add(&format!("{path}.securityContext.runAsNonRoot"), "the image's user is not checked");
-        }
+    if let Some(security) = container.get_mut("securityContext")
+        && security.remove("runAsNonRoot").is_some_and(|value| value.scalar() == Some(&json!(true)))
+    {
+        report.add(&format!("{path}.securityContext.runAsNonRoot"), "the image's user is not checked");
     }
     environment(container, path, report)?;
     let values: BTreeMap<String, String> = container
@@ -290,7 +289,7 @@ fn expand(node: &mut Node, values: &BTreeMap<String, String>, path: &str) -> Res
             hint: "give the value itself; for a proxy with credentials, run one on the host that needs none".to_owned(),
         });
     }
-    set(node, json!(filled));
+    set(node, &json!(filled));
     Ok(())
 }
 
@@ -299,11 +298,11 @@ fn text<'a>(node: &'a Node, key: &str) -> &'a str {
 }
 
 /// Replaces a scalar; `--explain` shows the old value and where it came from.
-fn set(node: &mut Node, value: Value) {
-    if node.scalar() == Some(&value) {
+fn set(node: &mut Node, value: &Value) {
+    if node.scalar() == Some(value) {
         return;
     }
-    let new = Node::from_json(&value, &translation("names and values for Podman"));
+    let new = Node::from_json(value, &translation("names and values for Podman"));
     let old = std::mem::replace(node, new);
     node.replaced = old.into_replaced();
 }

@@ -144,9 +144,8 @@ fn blamed_field(entry: &CachePath, rule: Rule) -> &'static str {
     match rule {
         Rule::CacheTypeWithoutSource => "type",
         Rule::CacheMedium => "medium",
-        Rule::CacheSizeLimit => "sizeLimit",
         Rule::CacheEmptyDirOption if entry.medium.is_some() => "medium",
-        Rule::CacheEmptyDirOption => "sizeLimit",
+        Rule::CacheEmptyDirOption | Rule::CacheSizeLimit => "sizeLimit",
         _ if entry.volume.is_some() => "volume",
         _ => "source",
     }
@@ -291,11 +290,11 @@ fn warn(path: &FieldPath, target: &str, storage: &Storage, replaces: Option<Buil
         let message = "every job is root on the host through its Docker socket, and leaves containers there";
         report.warn("cache-docker-socket", path, message.to_owned(), "let the workflow start a Docker of its own");
     }
-    if let (Some(BuiltIn::NixStore), Storage::HostPath { source, .. }) = (replaces, storage) {
-        if source.as_written() != "/nix/store" {
-            let message = format!("`{}` works only if it is the host's Nix store", source.as_written());
-            report.warn("cache-nix-store", path, message, "a store needs its database: bind-mount `/nix/store` there");
-        }
+    if let (Some(BuiltIn::NixStore), Storage::HostPath { source, .. }) = (replaces, storage)
+        && source.as_written() != "/nix/store"
+    {
+        let message = format!("`{}` works only if it is the host's Nix store", source.as_written());
+        report.warn("cache-nix-store", path, message, "a store needs its database: bind-mount `/nix/store` there");
     }
 }
 

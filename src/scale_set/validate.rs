@@ -172,9 +172,8 @@ fn config_url_fault(url: &str) -> Option<Broken> {
         let hint = "write `https://github.com/OWNER/REPOSITORY`, `…/ORGANISATION` or `…/enterprises/NAME`";
         Some(Broken::new(Rule::ConfigUrl, message.to_owned(), hint))
     };
-    let rest = match url.trim_matches('/').split_once("://") {
-        Some(("https" | "http", rest)) => rest,
-        _ => return broken("the URL must begin with `https://`"),
+    let Some(("https" | "http", rest)) = url.trim_matches('/').split_once("://") else {
+        return broken("the URL must begin with `https://`");
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     if host.is_empty() || host.contains('@') || rest.contains(['?', '#']) || rest.contains(char::is_whitespace) {
@@ -182,7 +181,7 @@ fn config_url_fault(url: &str) -> Option<Broken> {
     }
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
-        [""] | ["enterprises"] => broken("the URL names no enterprise, organisation or repository"),
+        ["" | "enterprises"] => broken("the URL names no enterprise, organisation or repository"),
         [owner] | [owner, _] if !owner.is_empty() => None,
         _ => broken("the URL must point at an enterprise, an organisation or a repository"),
     }

@@ -38,6 +38,7 @@ wait_until() {
 # namespace of its own the container's group is the root; it must hold no process itself to have controllers below.
 nested() {
     if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+        # shellcheck disable=SC2016
         unshare --cgroup --mount --propagation slave -- /bin/sh -ec '
             umount -l /sys/fs/cgroup 2>/dev/null || true
             mount -t cgroup2 cgroup2 /sys/fs/cgroup

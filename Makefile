@@ -1,0 +1,25 @@
+# `make test` is what CI runs on a clean checkout. It installs what it needs: packages as root or through `sudo -n`,
+# else it prints the one command to run and fails. `ACCEPT_DIFF=1 make test` rewrites golden files.
+
+CARGO ?= cargo
+PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl
+
+.PHONY: test lint bench tools deny
+
+test: tools lint deny
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	shellcheck templates/scripts/*.sh scripts/*.sh
+
+# Licences, sources and banned crates. Advisories need the network: `cargo deny check advisories`.
+deny:
+	scripts/dependencies.sh
+
+bench:
+	$(CARGO) bench --locked
+
+tools:
+	@scripts/install-packages.sh $(PACKAGES)
