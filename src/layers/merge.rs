@@ -1,9 +1,9 @@
 //! Kubernetes' strategic merge, with a memory: mappings merge, known lists merge by key, other lists and scalars are
 //! replaced, `null` deletes, `$patch: delete|replace` and `$retainKeys` do what they do for `kubectl patch`.
 //!
-//! Two things differ from `kubectl` on purpose. New list items are appended, where `kubectl` puts them first. And a
-//! volume (or environment variable) that is given another kind of source loses the old one: `kubectl` keeps both, and
-//! the API then refuses the object.
+//! Three things differ from `kubectl` on purpose. New list items are appended, where `kubectl` puts them first. A volume
+//! (or environment variable) that is given another kind of source loses the old one: `kubectl` keeps both, and the API
+//! then refuses the object. And directives in what a patch adds anew are obeyed, where `kubectl` leaves them standing.
 
 use std::collections::HashSet;
 
