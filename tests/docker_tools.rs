@@ -10,7 +10,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/scripts");
 /// Runs the stand-in with a tool that writes down how it was called, and reports a daemon as (not) running.
 fn systemctl(folder: &Path, running: bool, arguments: &[&str]) -> (Output, String) {
     let (tool, calls) = (folder.join("tool"), folder.join("calls"));
-    let active = if running { 0 } else { 1 };
+    let active = i32::from(!running);
     let text = format!("#!/bin/sh\necho \"$*\" >>{}\n[ \"$1\" != is-active ] || exit {active}\n", calls.display());
     fs::write(&tool, text).unwrap();
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
