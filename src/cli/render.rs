@@ -146,7 +146,7 @@ impl Render {
             let leaves: Vec<Explained> =
                 all.iter().flat_map(|rendered| explain(&rendered.prepared, &rendered.runner)).collect();
             return match self.output {
-                Output::Json => format!("{}\n", json!(leaves)),
+                Output::Json => format!("{:#}\n", json!(leaves)),
                 _ => leaves.iter().map(explained_text).collect(),
             };
         }
@@ -210,7 +210,7 @@ fn layers_text(stack: &LayerStack, output: Output) -> String {
 fn layer_text(name: &str, file: &str, text: &str, output: Output) -> String {
     match output {
         Output::Yaml => format!("# layer {name}: {file}\n{text}\n"),
-        Output::Json => format!("{}\n", json!({"layer": name, "file": file, "text": text})),
+        Output::Json => format!("{:#}\n", json!({"layer": name, "file": file, "text": text})),
         Output::Table => format!("{name:<44} {file}\n"),
     }
 }
