@@ -65,7 +65,7 @@ impl Figure {
 }
 
 fn scale_set() -> ScaleSet {
-    let documents = crd::read("flagship.yaml", FLAGSHIP, &[]).expect("the spec is valid");
+    let documents = crd::read("flagship.yaml", FLAGSHIP, &[]).documents;
     validate(&documents[0], None).expect("it is a scale set").expect("it breaks no rule").scale_set
 }
 

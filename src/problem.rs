@@ -54,17 +54,21 @@ impl FieldPath {
         &self.0
     }
 
-    /// Reads `a.b[0].c`; `None` where it is not of that form.
+    /// Reads `a.b[0].c`; a dot that belongs to a key is written `\.`. `None` where the text is not of that form.
     pub fn parse(text: &str) -> Option<Self> {
+        const DOT: &str = "\0";
         let mut segments = Vec::new();
-        for part in text.split('.') {
-            let (key, indexes) = part.split_once('[').map_or((part, ""), |(key, rest)| (key, rest));
+        for part in text.replace("\\.", DOT).split('.') {
+            let (key, indexes) = part.find('[').map_or((part, ""), |at| part.split_at(at));
             if key.is_empty() {
                 return None;
             }
-            segments.push(Segment::Key(key.to_owned()));
-            for index in indexes.split('[').filter(|index| !index.is_empty()) {
-                segments.push(Segment::Index(index.strip_suffix(']')?.parse().ok()?));
+            segments.push(Segment::Key(key.replace(DOT, ".")));
+            let mut rest = indexes;
+            while !rest.is_empty() {
+                let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+                segments.push(Segment::Index(index.parse().ok()?));
+                rest = after;
             }
         }
         Some(Self(segments))
@@ -178,7 +182,11 @@ mod tests {
             assert_eq!(FieldPath::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(FieldPath::parse("a..b"), None);
-        assert_eq!(FieldPath::parse("a[x]"), None);
+        for text in ["a[x]", "a[", "a[=x", "a[1]x", "[0]"] {
+            assert_eq!(FieldPath::parse(text), None, "{text}");
+        }
+        let dotted = FieldPath::parse(r"nodeSelector.kubernetes\.io/hostname").unwrap();
+        assert_eq!(dotted.segments()[1], Segment::Key("kubernetes.io/hostname".to_owned()));
     }
 
     #[test]

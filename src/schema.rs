@@ -124,13 +124,18 @@ impl<'a> Walk<'a> {
 
     fn wrong_type(&mut self, tree: &Tree, wanted: &[&str], path: &FieldPath) {
         let wanted = wanted.iter().map(|name| type_name(name)).collect::<Vec<_>>().join(" or ");
-        let message = format!("expected {wanted}, found {}", describe(tree));
+        // A text that stands where a mapping belongs may be a secret that was put into the wrong field.
+        let found = match tree.as_str() {
+            Some(_) if wanted.contains("mapping") || wanted.contains("list") => "a string".to_owned(),
+            _ => describe(tree),
+        };
+        let message = format!("expected {wanted}, found {found}");
         let hint = match &tree.kind {
             Kind::Scalar(Value::String(text)) if wanted == "an integer" && text.parse::<i64>().is_ok() => {
                 Some("remove the quotes".to_owned())
             }
             Kind::Scalar(value) if wanted == "a string" && !value.is_null() => {
-                Some(format!("put it in quotes: \"{value}\""))
+                Some("put the value in quotes".to_owned())
             }
             _ => None,
         };
@@ -138,12 +143,24 @@ impl<'a> Walk<'a> {
     }
 
     fn range(&mut self, value: &Value, schema: &Value, at: Position, path: &FieldPath) {
-        let (Some(number), Some(minimum)) = (value.as_f64(), schema.get("minimum").and_then(Value::as_f64)) else {
-            return;
-        };
-        if number < minimum {
-            let hint = Some(format!("give {minimum} or more"));
-            self.report("out-of-range", path, at, format!("{value} is too small"), hint);
+        let Some(number) = value.as_f64() else { return };
+        let (least, most) = bounds(schema);
+        if number < least {
+            self.report(
+                "out-of-range",
+                path,
+                at,
+                format!("{value} is too small"),
+                Some(format!("give {least} or more")),
+            );
+        } else if number > most {
+            self.report(
+                "out-of-range",
+                path,
+                at,
+                format!("{value} is too large"),
+                Some(format!("give {most} or less")),
+            );
         }
     }
 
@@ -208,6 +225,16 @@ fn types(schema: &Value) -> Vec<&str> {
         Some(Value::String(name)) => vec![name],
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The least and the largest number of a field; Kubernetes and Rust say the width of integers as a format.
+fn bounds(schema: &Value) -> (f64, f64) {
+    let least = schema.get("minimum").and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY);
+    match schema.get("format").and_then(Value::as_str) {
+        Some("uint32") => (least.max(0.0), f64::from(u32::MAX)),
+        Some("int32") => (least.max(f64::from(i32::MIN)), f64::from(i32::MAX)),
+        _ => (least, f64::INFINITY),
     }
 }
 
@@ -281,6 +308,20 @@ mod tests {
                 "f.yaml:3:1: cachePath: there is no field `cachePath` here [unknown-field] (did you mean `cachePaths`?)",
                 "f.yaml:4:16: nix.enabled: expected `true` or `false`, found the string `maybe` [wrong-type]",
                 "f.yaml:5:13: minRunners: -1 is too small [out-of-range] (give 0 or more)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_and_a_secret_in_the_wrong_field_are_refused_without_repeating_it() {
+        assert_eq!(
+            problems::<RunnerScaleSetSpec>(
+                "containerMode: dind\nmaxRunners: 5000000000\ncredentials: ghp_x\n",
+                Shape::Whole
+            ),
+            [
+                "f.yaml:2:13: maxRunners: 5000000000 is too large [out-of-range] (give 4294967295 or less)",
+                "f.yaml:3:14: credentials: expected a mapping, found a string [wrong-type]",
             ]
         );
     }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_yaml::Spanned;
 
@@ -75,7 +76,7 @@ pub fn write(value: &Value) -> String {
     let options =
         serde_yaml::ser_options! { folded_wrap_chars: NEVER, min_fold_chars: NEVER, compact_list_indent: true };
     // A JSON value has string keys and finite numbers only, so nothing in it can be refused.
-    let mut text = serde_yaml::to_string_with_options(value, options).unwrap_or_default();
+    let mut text = serde_yaml::to_string_with_options(&Written(value), options).unwrap_or_default();
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -85,6 +86,23 @@ pub fn write(value: &Value) -> String {
 /// Writes a stream of documents, separated by `---`.
 pub fn write_stream<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
     values.into_iter().map(write).collect::<Vec<_>>().join("---\n")
+}
+
+/// A value as it is written. A text whose first visible line begins with a tab would become a block that no reader
+/// accepts; it is quoted instead.
+struct Written<'a>(&'a Value);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.trim_start_matches(['\n', ' ']).starts_with('\t') => {
+                serde_yaml::DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Written)),
+            Value::Object(map) => serializer.collect_map(map.iter().map(|(key, value)| (key, Written(value)))),
+            other => other.serialize(serializer),
+        }
+    }
 }
 
 impl Tree {
@@ -253,6 +271,15 @@ mod tests {
     fn what_kubectl_could_misread_is_written_in_quotes() {
         let text = write(&serde_json::json!({"a": "no", "b": "1_000", "c": "123", "d": "null", "y": true}));
         assert_eq!(text, "a: \"no\"\nb: \"1_000\"\nc: \"123\"\nd: \"null\"\n\"y\": true\n");
+    }
+
+    #[test]
+    fn every_text_reads_back_as_it_was_written() {
+        for text in ["\techo hi\n", "\n\ta", " \n a\n", "a\n\tb\n", "- a", "a: b\n", "\n", "  x\ny", "|\n", "é\u{7f}"]
+        {
+            let value = serde_json::json!({"a": {"b": [text]}});
+            assert_eq!(read(&write(&value)).unwrap()[0].to_json(), value, "{text:?}");
+        }
     }
 
     #[test]

@@ -10,13 +10,21 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use deskrun::scale_set::Rule;
-use support::command::deskrun;
+use support::command::{deskrun, lines};
 use support::golden::{Case, Goldens, folders, name, run_suite};
 
-const INPUTS: &[&str] = &["refused.yaml", "accepted.yaml"];
+const INPUTS: &[&str] = &["refused.yaml", "accepted.yaml", "refused-arguments", "accepted-arguments"];
 /// Rules of the shape of a document; the others are [`Rule::ALL`].
-const SHAPE: &[&str] =
-    &["yaml-syntax", "unknown-kind", "unknown-field", "unknown-value", "missing-field", "wrong-type", "out-of-range"];
+const SHAPE: &[&str] = &[
+    "set-path",
+    "yaml-syntax",
+    "unknown-kind",
+    "unknown-field",
+    "unknown-value",
+    "missing-field",
+    "wrong-type",
+    "out-of-range",
+];
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/refused");
@@ -43,7 +51,13 @@ fn coverage(folders: &BTreeSet<String>) -> Result<(), String> {
 }
 
 fn case(goldens: &Goldens, rule: &str, folder: &Path) -> Result<(), String> {
-    let refused = deskrun(folder, &["render", "refused.yaml"]);
+    let run = |name: &str| {
+        let further = lines(&folder.join(format!("{name}-arguments")));
+        let mut arguments = vec!["render".to_owned(), format!("{name}.yaml")];
+        arguments.extend(further);
+        deskrun(folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let refused = run("refused");
     if refused.code != Some(1) || !refused.stdout.is_empty() {
         return Err(format!("not refused: {refused:?}"));
     }
@@ -53,9 +67,9 @@ fn case(goldens: &Goldens, rule: &str, folder: &Path) -> Result<(), String> {
         return Err(format!("the rule is not named: {}", refused.stderr));
     };
     let has_hint = lines.get(at + 1).is_some_and(|line| line.starts_with("hint: "));
-    if !has_hint && !["yaml-syntax", "wrong-type"].contains(&rule) {
+    if !has_hint && !["set-path", "yaml-syntax", "wrong-type"].contains(&rule) {
         return Err(format!("there is no way out: {}", refused.stderr));
     }
-    let accepted = deskrun(folder, &["render", "--check", "accepted.yaml"]);
+    let accepted = run("accepted");
     if accepted.code == Some(0) { Ok(()) } else { Err(format!("not accepted: {}", accepted.stderr)) }
 }

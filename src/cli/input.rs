@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::crd::{self, Document, Object};
+use crate::crd::{self, KeyReference, Object};
 use crate::layers::UserLayer;
-use crate::problem::{FieldPath, Problem, Problems};
-use crate::scale_set::{Rule, ScaleSet, Validated, validate};
+use crate::problem::{FieldPath, Problems};
+use crate::scale_set::{LayerSource, Placed, ScaleSet, Validated, check_together, validate};
 use crate::yaml::{self, Tree};
 
 /// Standard input, as users write it.
@@ -24,17 +24,17 @@ pub(super) struct Input {
 /// Reads and validates all files; the problems of all of them are reported together.
 pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyhow::Result<Input> {
     let overrides = overrides(set)?;
-    let mut problems = Vec::new();
-    let mut documents = Vec::new();
+    let mut read = crd::Read::default();
     for file in files {
         let text = text(file)?;
         let shown = if file == STDIN { "<stdin>" } else { file };
-        match crd::read(shown, &text, &overrides) {
-            Ok(read) => documents.extend(read),
-            Err(found) => problems.extend_from_slice(found.as_slice()),
-        }
+        let crd::Read { documents, problems } = crd::read(shown, &text, &overrides);
+        read.documents.extend(documents);
+        read.problems.extend(problems);
     }
+    let crd::Read { documents, mut problems } = read;
     let mut input = Input { scale_sets: Vec::new(), config_maps: BTreeMap::new() };
+    let mut sources = Vec::new();
     for document in &documents {
         if let Object::ConfigMap(data) = &document.object {
             input.config_maps.insert(document.name.clone().unwrap_or_default(), data.clone());
@@ -43,40 +43,40 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
             None => {}
             Some(Err(found)) => problems.extend_from_slice(found.as_slice()),
             Some(Ok(validated)) => {
-                problems.extend(same_name(&input, &validated, document));
+                sources.push(document);
                 input.scale_sets.push(validated);
             }
         }
     }
+    let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);
+    let placed: Vec<Placed<'_>> = sources.into_iter().zip(scale_sets).collect();
+    problems.extend(check_together(&placed));
     Problems::check(problems)?;
     anyhow::ensure!(!input.scale_sets.is_empty(), "there is no RunnerScaleSet in {}", files.join(", "));
     Ok(input)
-}
-
-fn same_name(input: &Input, new: &Validated, document: &Document) -> Option<Problem> {
-    let name = &new.scale_set.name;
-    let other = input.scale_sets.iter().find(|other| other.scale_set.name == *name)?;
-    let message = format!("`{name}` is already the name of a scale set in {}", other.scale_set.file);
-    let hint = "give each a `metadata.name` of its own";
-    Some(document.metadata_problem(Rule::NameDuplicate.id(), "name", message, hint))
 }
 
 /// `key=value` pairs of `--set`.
 fn overrides(set: &[String]) -> anyhow::Result<Vec<(FieldPath, Tree)>> {
     set.iter()
         .map(|pair| {
-            let (key, value) = pair.split_once('=').with_context(|| format!("`--set {pair}` has no `=`"))?;
-            let path = FieldPath::parse(key).with_context(|| format!("`--set {pair}`: `{key}` is not a field path"))?;
-            let mut trees = yaml::read(value).with_context(|| format!("`--set {pair}`: the value is not YAML"))?;
-            let mut tree = trees.pop().unwrap_or_else(empty_text);
+            // The value may be a secret that was put into the wrong field: only the key is repeated.
+            let (key, value) = pair.split_once('=').context("`--set` takes KEY=VALUE, and there is no `=`")?;
+            let path = FieldPath::parse(key).with_context(|| format!("`--set {key}=…`: that is not a field path"))?;
+            let mut trees = yaml::read(value)
+                .map_err(|_| anyhow::anyhow!("`--set {key}=…`: the value is not YAML; put texts in quotes"))?;
+            anyhow::ensure!(trees.len() <= 1, "`--set {key}=…`: the value holds several documents");
+            let mut tree = trees.pop().unwrap_or_else(|| scalar(value));
             unplace(&mut tree);
             Ok((path, tree))
         })
         .collect()
 }
 
-fn empty_text() -> Tree {
-    Tree { at: yaml::Position::default(), kind: yaml::Kind::Scalar("".into()) }
+/// What the YAML reader leaves out: nothing at all is an empty text, a written `null` is null.
+fn scalar(value: &str) -> Tree {
+    let kind = if value.trim().is_empty() { "".into() } else { serde_json::Value::Null };
+    Tree { at: yaml::Position::default(), kind: yaml::Kind::Scalar(kind) }
 }
 
 /// A value from the command line stands in no file.
@@ -100,29 +100,35 @@ impl Input {
         let mut layers = Vec::new();
         for (index, layer) in scale_set.layers.iter().enumerate() {
             let name = format!("layers[{index}]");
-            if let Some(file) = &layer.file {
-                let path = Path::new(&scale_set.file).parent().unwrap_or(Path::new("")).join(file);
-                layers.push(file_layer(&name, &path)?);
-            } else if let Some(text) = &layer.inline {
-                let file = format!("{}#{name}", scale_set.file);
-                layers.push(UserLayer { name, file, text: text.clone() });
-            } else if let Some(reference) = &layer.config_map {
-                let data = self.config_maps.get(&reference.name).and_then(|data| data.get(&reference.key));
-                let file = format!("ConfigMap/{}#{}", reference.name, reference.key);
-                let text = data.with_context(|| {
-                    format!(
-                        "{name} of {} is the key `{}` of the ConfigMap `{}`, which is not among the input; \
-                         give its manifest as a further FILE",
-                        scale_set.file, reference.key, reference.name
-                    )
-                })?;
-                layers.push(UserLayer { name, file, text: text.clone() });
+            match layer {
+                LayerSource::File(file) => {
+                    let path = Path::new(&scale_set.file).parent().unwrap_or(Path::new("")).join(file);
+                    layers.push(file_layer(&name, &path)?);
+                }
+                LayerSource::Inline(text) => {
+                    let file = format!("{}#{name}", scale_set.file);
+                    layers.push(UserLayer { name, file, text: text.clone() });
+                }
+                LayerSource::ConfigMap(reference) => layers.push(self.config_map_layer(name, reference)?),
             }
         }
         for path in more {
             layers.push(file_layer(&format!("--layer {}", path.display()), path)?);
         }
         Ok(layers)
+    }
+}
+
+impl Input {
+    fn config_map_layer(&self, name: String, reference: &KeyReference) -> anyhow::Result<UserLayer> {
+        let KeyReference { name: config_map, key } = reference;
+        let text = self.config_maps.get(config_map).and_then(|data| data.get(key)).with_context(|| {
+            format!(
+                "{name} is the key `{key}` of the ConfigMap `{config_map}`, which is not among the input; \
+                 give its manifest as a further FILE"
+            )
+        })?;
+        Ok(UserLayer { name, file: format!("ConfigMap/{config_map}#{key}"), text: text.clone() })
     }
 }
 

@@ -3,6 +3,7 @@
 mod input;
 mod printer;
 mod render;
+mod show;
 
 use std::io::Write;
 
@@ -29,11 +30,18 @@ enum Command {
 /// How a command ended: 0 done, 1 failed. Wrong usage (2) is clap's.
 pub type ExitCode = u8;
 
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 impl Cli {
     /// Runs the command and prints what went wrong; the code says whether anything did.
     pub fn execute(self, printer: &mut Printer<impl Write, impl Write>) -> ExitCode {
         match self.run(printer) {
             Ok(code) => code,
+            // Whoever read our output has seen enough, as in `deskrun render … | head`.
+            Err(error) if is_broken_pipe(&error) => 0,
             Err(error) => {
                 let hint = render::hint(&error);
                 // Where even stderr is closed there is no one left to tell.

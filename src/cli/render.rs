@@ -5,15 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
 use super::input::{self, Input};
+use super::show::{self, ShownLayer};
 use super::{ExitCode, Printer};
-use crate::layers::{LayerStack, LayerText, StackError, TEMPLATES, stack};
+use crate::layers::{LayerStack, StackError, stack};
 use crate::manifest::{EngineKind, RunnerManifest};
 use crate::render::{Explained, PreparedRunner, RenderError, Request, RunnerIdentity, explain, prepare};
 use crate::scale_set::{Instance, RunnerName, ScaleSet};
-use crate::yaml;
 
 /// What stands where only a running controller knows better.
 const OFFLINE: &str = "offline";
@@ -67,8 +66,9 @@ enum Engine {
     Podman,
 }
 
+/// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     Yaml,
     Json,
     Table,
@@ -84,7 +84,7 @@ struct Rendered {
 impl Render {
     pub(super) fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         if self.files.is_empty() {
-            printer.data(&all_layers(self.output))?;
+            printer.data(&show::layers(&show::built_in(), self.output))?;
             return Ok(0);
         }
         let input = input::read(&self.files, self.name.as_deref(), &self.set)?;
@@ -109,13 +109,6 @@ impl Render {
             Engine::Kubernetes => EngineKind::Kubernetes,
             Engine::Podman => EngineKind::Podman,
         };
-        anyhow::ensure!(
-            self.slot < scale_set.max_runners || instance.slot_pools(scale_set).is_empty(),
-            "slot {} does not exist: `maxRunners: {}` makes the slots 0 to {}",
-            self.slot,
-            scale_set.max_runners,
-            scale_set.max_runners - 1
-        );
         let name = match &self.runner {
             Some(name) => RunnerName::parse(name)?,
             None => RunnerName::new(&instance.name, OFFLINE_RANDOM)?,
@@ -129,119 +122,40 @@ impl Render {
 
     fn choose_instance(&self, scale_set: &ScaleSet) -> anyhow::Result<Instance> {
         let instances = scale_set.instances();
-        let wanted = self.instance.unwrap_or(1).max(1);
-        let index = usize::try_from(wanted - 1).unwrap_or(usize::MAX);
+        let wanted = self.instance.unwrap_or(1);
         let count = instances.len();
-        instances
-            .into_iter()
-            .nth(index)
-            .with_context(|| format!("`{}` has no instance {wanted}, only {count}", scale_set.name))
+        let index = wanted.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        let found = index.and_then(|index| instances.into_iter().nth(index));
+        found.with_context(|| format!("`{}` has no instance {wanted}: they are 1 to {count}", scale_set.name))
     }
 
     fn show(&self, all: &[Rendered]) -> String {
         if self.show_layers {
-            return all.iter().map(|rendered| layers_text(&rendered.stack, self.output)).collect();
+            let layers: Vec<ShownLayer> = all.iter().flat_map(|rendered| show::stack(&rendered.stack)).collect();
+            return show::layers(&layers, self.output);
         }
         if self.explain {
             let leaves: Vec<Explained> =
                 all.iter().flat_map(|rendered| explain(&rendered.prepared, &rendered.runner)).collect();
-            return match self.output {
-                Output::Json => format!("{:#}\n", json!(leaves)),
-                _ => leaves.iter().map(explained_text).collect(),
-            };
+            return show::explained(&leaves, self.output);
         }
         let manifests: Vec<RunnerManifest> =
             all.iter().map(|rendered| rendered.prepared.fill(&rendered.runner)).collect();
-        let objects: Vec<&Value> = manifests.iter().flat_map(objects).collect();
-        match self.output {
-            Output::Yaml => yaml::write_stream(objects),
-            Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
-            Output::Table => manifests.iter().map(table).collect(),
-        }
+        show::manifests(&manifests, self.output)
     }
 }
 
-/// Companions first: the pod needs them.
-fn objects(manifest: &RunnerManifest) -> impl Iterator<Item = &Value> {
-    manifest.companions.iter().chain([&manifest.pod])
-}
-
 fn notes(prepared: &PreparedRunner, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<()> {
-    for part in &prepared.unmatched {
-        let place = format!("{}:{}", part.origin.file, part.origin.line);
-        printer.note("warning", &format!("{place}: {}: {} [override-unmatched]", part.path, part.message))?;
+    for (id, parts) in [("override-unmatched", &prepared.unmatched), ("override-overruled", &prepared.overruled)] {
+        for part in parts {
+            let place = format!("{}:{}", part.origin.file, part.origin.line);
+            printer.note("warning", &format!("{place}: {}: {} [{id}]", part.path, part.message))?;
+        }
     }
     for unhonoured in &prepared.unhonoured {
         printer.note("not honoured", &format!("{}: {}", unhonoured.path, unhonoured.reason))?;
     }
     Ok(())
-}
-
-fn explained_text(leaf: &Explained) -> String {
-    let place = |origin: &crate::render::Place| match origin.line {
-        0 => format!("{} ({})", origin.file, origin.layer),
-        line => format!("{}:{line} ({})", origin.file, origin.layer),
-    };
-    let mut text = format!("{} {} = {}\n    set by {}\n", leaf.object, leaf.path, leaf.value, place(&leaf.origin));
-    for previous in &leaf.replaced {
-        text.push_str(&format!("    replaced {} of {}\n", previous.value, place(&previous.origin)));
-    }
-    text
-}
-
-fn all_layers(output: Output) -> String {
-    TEMPLATES.iter().map(|template| layer_text(template.name, template.file, template.text, output)).collect()
-}
-
-fn layers_text(stack: &LayerStack, output: Output) -> String {
-    stack
-        .layers
-        .iter()
-        .map(|layer| {
-            let text = match &layer.text {
-                LayerText::Template(text) => text.clone(),
-                LayerText::Pod(tree) | LayerText::HookTemplate(tree) => yaml::write(&tree.to_json()),
-            };
-            layer_text(&layer.name, &layer.file, &text, output)
-        })
-        .collect()
-}
-
-fn layer_text(name: &str, file: &str, text: &str, output: Output) -> String {
-    match output {
-        Output::Yaml => format!("# layer {name}: {file}\n{text}\n"),
-        Output::Json => format!("{:#}\n", json!({"layer": name, "file": file, "text": text})),
-        Output::Table => format!("{name:<44} {file}\n"),
-    }
-}
-
-/// The objects, and what the runner container sees of the host.
-fn table(manifest: &RunnerManifest) -> String {
-    let mut text = format!("{:<18} {}\n", "KIND", "NAME");
-    for object in objects(manifest) {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        text.push_str(&format!("{:<18} {name}\n", object["kind"].as_str().unwrap_or_default()));
-    }
-    text.push_str(&format!("\n{:<44} {:<18} {:<4} {}\n", "TARGET", "VOLUME", "MODE", "SOURCE"));
-    let list = |pointer: &str| manifest.pod.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
-    let volumes = list("/spec/volumes");
-    for mount in list("/spec/containers/0/volumeMounts") {
-        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
-        let mode = if mount["readOnly"] == json!(true) { "ro" } else { "rw" };
-        let target = mount["mountPath"].as_str().unwrap_or_default();
-        let name = mount["name"].as_str().unwrap_or_default();
-        text.push_str(&format!("{target:<44} {name:<18} {mode:<4} {}\n", volume.map(source).unwrap_or_default()));
-    }
-    text
-}
-
-fn source(volume: &Value) -> String {
-    let found = volume.as_object().and_then(|volume| volume.iter().find(|(key, _)| *key != "name"));
-    match found {
-        Some((key, value)) if key == "hostPath" => value["path"].as_str().unwrap_or_default().to_owned(),
-        Some((key, _)) => key.clone(),
-        None => String::new(),
-    }
 }
 
 /// The way out of a failed rendering.

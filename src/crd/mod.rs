@@ -4,12 +4,13 @@
 //! known values); what the values mean together is [`crate::scale_set`]'s business. Doc comments on the types become
 //! the field documentation of the custom resource.
 
+mod overrides;
 mod podman_host;
 mod read;
 mod runner_scale_set;
 
 pub use podman_host::PodmanHostSpec;
-pub use read::{Document, Object, read};
+pub use read::{Document, Object, Read, read};
 pub use runner_scale_set::{
     AppCredentials, CachePath, CacheType, CertificateAuthority, ContainerMode, Credentials, Docker, DockerStart,
     FreeForm, JobHooks, KeyReference, Layer, Nix, Proxy, RunnerScaleSetSpec, Timeouts, Tls,

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use super::overrides::lay_over;
 use super::{API_VERSION, PodmanHostSpec, RunnerScaleSetSpec};
-use crate::problem::{FieldPath, Problem, Problems, Segment, nearest};
+use crate::problem::{FieldPath, Problem, Segment, nearest};
 use crate::schema::{Shape, check};
 use crate::yaml::{self, Kind, Position, Tree};
 
@@ -42,23 +43,30 @@ pub enum Object {
 
 const KINDS: [(&str, &str); 3] = [("RunnerScaleSet", API_VERSION), ("PodmanHost", API_VERSION), ("ConfigMap", "v1")];
 
-/// Reads all documents of `text`. `overrides` are `key=value` pairs whose keys are field paths of the spec
-/// (or begin with `metadata.`); they are laid over every `RunnerScaleSet`.
-pub fn read(file: &str, text: &str, overrides: &[(FieldPath, Tree)]) -> Result<Vec<Document>, Problems> {
-    let syntax = |error: yaml::SyntaxError| {
-        Problems::one(problem(file, "yaml-syntax", &FieldPath::root(), error.at, error.message, None))
-    };
-    let trees = yaml::read(text).map_err(syntax)?;
-    let mut documents = Vec::new();
-    let mut problems = Vec::new();
-    for tree in trees {
-        match document(file, tree, overrides) {
-            Ok(document) => documents.push(document),
-            Err(found) => problems.extend(found),
+/// What a text holds: the documents that can be understood, and everything that is wrong with its shape.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Documents. Those with problems are there as far as they can be read, so that their rules are checked as well.
+    pub documents: Vec<Document>,
+    /// Problems, which stand in the way of using any document.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads all documents of `text`. `overrides` are laid over every `RunnerScaleSet`: field paths and values.
+pub fn read(file: &str, text: &str, overrides: &[(FieldPath, Tree)]) -> Read {
+    let mut read = Read::default();
+    match yaml::read(text) {
+        Err(error) => {
+            let root = FieldPath::root();
+            read.problems.push(problem(file, "yaml-syntax", &root, error.at, error.message, None));
+        }
+        Ok(trees) => {
+            for tree in trees {
+                read.documents.extend(document(file, tree, overrides, &mut read.problems));
+            }
         }
     }
-    Problems::check(problems)?;
-    Ok(documents)
+    read
 }
 
 impl Document {
@@ -115,29 +123,38 @@ impl Document {
     }
 }
 
-fn document(file: &str, mut tree: Tree, overrides: &[(FieldPath, Tree)]) -> Result<Document, Vec<Problem>> {
+fn document(
+    file: &str,
+    mut tree: Tree,
+    overrides: &[(FieldPath, Tree)],
+    problems: &mut Vec<Problem>,
+) -> Option<Document> {
     if !matches!(tree.kind, Kind::Mapping(_)) {
         let message = "expected a mapping: an object or a bare spec".to_owned();
-        return Err(vec![problem(file, "wrong-type", &FieldPath::root(), tree.at, message, None)]);
+        problems.push(problem(file, "wrong-type", &FieldPath::root(), tree.at, message, None));
+        return None;
     }
     let bare = tree.get("apiVersion").is_none() && tree.get("kind").is_none();
-    let kind = if bare { "RunnerScaleSet" } else { kind(file, &tree).map_err(|problem| vec![problem])? };
-    let spec_path = if bare { FieldPath::root() } else { FieldPath::root().key("spec") };
+    let kind = if bare { Ok("RunnerScaleSet") } else { kind(file, &tree) };
+    let kind = kind.map_err(|problem| problems.push(problem)).ok()?;
     if kind == "RunnerScaleSet" {
         for (path, value) in overrides {
-            lay_over(file, &mut tree, &spec_path, path, value).map_err(|problem| vec![problem])?;
+            problems.extend(lay_over(file, &mut tree, bare, path, value).err());
         }
     }
-    let envelope = if bare { Vec::new() } else { check_envelope(file, &tree, kind) };
+    if !bare {
+        problems.extend(check_envelope(file, &tree, kind));
+    }
     let text = |path: &[&str]| path.iter().try_fold(&tree, |node, key| node.get(key))?.as_str().map(str::to_owned);
     let (name, namespace) =
         if bare { (None, None) } else { (text(&["metadata", "name"]), text(&["metadata", "namespace"])) };
+    let spec_path = if bare { FieldPath::root() } else { FieldPath::root().key("spec") };
     let object = match kind {
-        "RunnerScaleSet" => typed(file, &tree, &spec_path, envelope).map(|spec| Object::RunnerScaleSet(Box::new(spec))),
-        "PodmanHost" => typed(file, &tree, &spec_path, envelope).map(Object::PodmanHost),
-        _ => typed(file, &tree, &FieldPath::root().key("data"), envelope).map(Object::ConfigMap),
+        "RunnerScaleSet" => typed(file, &tree, &spec_path, problems).map(|spec| Object::RunnerScaleSet(Box::new(spec))),
+        "PodmanHost" => typed(file, &tree, &spec_path, problems).map(Object::PodmanHost),
+        _ => typed(file, &tree, &FieldPath::root().key("data"), problems).map(Object::ConfigMap),
     }?;
-    Ok(Document { file: file.to_owned(), name, namespace, object, spec_path, tree })
+    Some(Document { file: file.to_owned(), name, namespace, object, spec_path, tree })
 }
 
 /// The kind of a document that has `apiVersion` or `kind`.
@@ -151,13 +168,20 @@ fn kind(file: &str, tree: &Tree) -> Result<&'static str, Problem> {
             None => "known: `RunnerScaleSet`, `PodmanHost`, `ConfigMap`".to_owned(),
         };
         let at = node.map_or(tree.at, |node| node.at);
-        return Err(problem(file, "unknown-kind", &path, at, format!("`{given}` is not a kind we read"), Some(hint)));
+        let message = match given {
+            "" => "an object needs a `kind`".to_owned(),
+            given => format!("`{given}` is not a kind we read"),
+        };
+        return Err(problem(file, "unknown-kind", &path, at, message, Some(hint)));
     };
     let (path, node) = field("apiVersion");
     match node.and_then(Tree::as_str) {
         Some(given) if given == api_version => Ok(kind),
         given => {
-            let message = format!("`{}` has no kind `{kind}`", given.unwrap_or_default());
+            let message = match given {
+                Some(given) => format!("`{given}` has no kind `{kind}`"),
+                None => "an object needs an `apiVersion`".to_owned(),
+            };
             let at = node.map_or(tree.at, |node| node.at);
             Err(problem(file, "unknown-kind", &path, at, message, Some(format!("write `apiVersion: {api_version}`"))))
         }
@@ -184,38 +208,64 @@ fn check_envelope(file: &str, tree: &Tree, kind: &str) -> Vec<Problem> {
         problems.push(problem(file, "unknown-field", &path, entry.key_at, message, Some(hint)));
     }
     let metadata = FieldPath::root().key("metadata");
-    for required in ["name", "namespace"] {
-        let node = tree.get("metadata").and_then(|metadata| metadata.get(required));
-        if node.map_or(required == "name", |node| node.as_str().is_none()) {
+    for (field, required) in [("name", true), ("namespace", false)] {
+        let node = tree.get("metadata").and_then(|metadata| metadata.get(field));
+        let node = node.filter(|node| node.kind != Kind::Scalar(serde_json::Value::Null));
+        if node.map_or(required, |node| node.as_str().is_none()) {
             let at = node.map_or(tree.at, |node| node.at);
-            let message = "expected a string".to_owned();
-            problems.push(problem(file, "missing-field", &metadata.key(required), at, message, None));
+            let message = if node.is_some() { "expected a string" } else { "this field is required" }.to_owned();
+            let hint = Some("write `metadata: {name: …}`".to_owned()).filter(|_| required);
+            problems.push(problem(file, "missing-field", &metadata.key(field), at, message, hint));
         }
     }
     problems
 }
 
-/// The part of the document at `path` as a `T`, if neither it nor what stands around it has problems.
+/// The part of the document at `path` as a `T`. What is wrong with it is reported and left out, so that the rest can
+/// still be judged; `None` where nothing useful is left.
 fn typed<T: JsonSchema + DeserializeOwned>(
     file: &str,
     tree: &Tree,
     path: &FieldPath,
-    mut problems: Vec<Problem>,
-) -> Result<T, Vec<Problem>> {
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
     let empty = Tree { at: tree.at, kind: Kind::Mapping(Vec::new()) };
-    let node = path.segments().first().map_or(tree, |segment| match segment {
-        Segment::Key(key) => tree.get(key).unwrap_or(&empty),
-        Segment::Index(_) => &empty,
+    let node = path.segments().first().map_or(Some(tree), |segment| match segment {
+        Segment::Key(key) => tree.get(key),
+        Segment::Index(_) => None,
     });
-    problems.extend(check::<T>(file, node, path, Shape::Whole));
+    let node = node.filter(|node| node.kind != Kind::Scalar(serde_json::Value::Null)).unwrap_or(&empty);
+    let mut found = check::<T>(file, node, path, Shape::Whole);
     if path.segments().is_empty() {
-        hint_at_missing_kind(&mut problems);
+        hint_at_missing_kind(&mut found);
     }
-    if !problems.is_empty() {
-        return Err(problems);
+    let mut value = node.to_json();
+    for problem in &found {
+        leave_out(&mut value, &problem.path.segments()[path.segments().len()..]);
     }
-    serde_json::from_value(without_nulls(node.to_json()))
-        .map_err(|error| vec![problem(file, "wrong-type", path, node.at, error.to_string(), None)])
+    let typed = serde_json::from_value(without_nulls(value));
+    if let (Err(error), true) = (&typed, found.is_empty()) {
+        problems.push(problem(file, "wrong-type", path, node.at, error.to_string(), None));
+    }
+    problems.extend(found);
+    typed.ok()
+}
+
+/// Removes the field at a path. Items of lists stay: the paths of those behind them would shift.
+fn leave_out(value: &mut serde_json::Value, path: &[Segment]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let mut node = value;
+    for segment in parents {
+        let next = match segment {
+            Segment::Key(key) => node.get_mut(key),
+            Segment::Index(index) => node.get_mut(index),
+        };
+        let Some(next) = next else { return };
+        node = next;
+    }
+    if let (Some(map), Segment::Key(key)) = (node.as_object_mut(), last) {
+        map.shift_remove(key);
+    }
 }
 
 /// A bare document with `metadata` or `spec` was meant to be an object.
@@ -231,58 +281,18 @@ fn hint_at_missing_kind(problems: &mut [Problem]) {
 /// `null` means "not said", as everywhere in Kubernetes.
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     match value {
-        serde_json::Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        serde_json::Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        serde_json::Value::Array(items) => items.into_iter().map(without_nulls).collect(),
         other => other,
     }
 }
 
-/// Sets one field of the document, making the mappings on the way.
-fn lay_over(file: &str, tree: &mut Tree, spec_path: &FieldPath, path: &FieldPath, value: &Tree) -> Result<(), Problem> {
-    let metadata = matches!(path.segments().first(), Some(Segment::Key(key)) if key == "metadata");
-    let explicit = path.segments().first() == spec_path.segments().first();
-    let prefix: &[Segment] = if metadata || explicit { &[] } else { spec_path.segments() };
-    let mut node = tree;
-    for segment in prefix.iter().chain(path.segments()) {
-        let found = match segment {
-            Segment::Key(key) => entry_mut(node, key),
-            Segment::Index(index) => item_mut(node, *index),
-        };
-        node = found.ok_or_else(|| {
-            let hint = "keys are paths of the spec, such as `maxRunners` or `cachePaths[0].source`".to_owned();
-            let message = "nothing can be set below this field".to_owned();
-            problem(file, "set-path", path, Position::default(), message, Some(hint))
-        })?;
-    }
-    *node = value.clone();
-    Ok(())
-}
-
-fn entry_mut<'a>(node: &'a mut Tree, key: &str) -> Option<&'a mut Tree> {
-    if matches!(node.kind, Kind::Scalar(serde_json::Value::Null)) {
-        node.kind = Kind::Mapping(Vec::new());
-    }
-    let Kind::Mapping(entries) = &mut node.kind else { return None };
-    let index = entries.iter().position(|entry| entry.key == key).unwrap_or_else(|| {
-        let value = Tree { at: Position::default(), kind: Kind::Scalar(serde_json::Value::Null) };
-        entries.push(yaml::Entry { key: key.to_owned(), key_at: Position::default(), value });
-        entries.len() - 1
-    });
-    Some(&mut entries[index].value)
-}
-
-/// An existing item, or the one after the last.
-fn item_mut(node: &mut Tree, index: usize) -> Option<&mut Tree> {
-    if matches!(node.kind, Kind::Scalar(serde_json::Value::Null)) {
-        node.kind = Kind::Sequence(Vec::new());
-    }
-    let Kind::Sequence(items) = &mut node.kind else { return None };
-    if index == items.len() {
-        items.push(Tree { at: Position::default(), kind: Kind::Scalar(serde_json::Value::Null) });
-    }
-    items.get_mut(index)
-}
-
-fn problem(
+/// A problem of a file.
+pub(super) fn problem(
     file: &str,
     rule: &'static str,
     path: &FieldPath,

@@ -241,7 +241,7 @@ pub struct Proxy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
     /// The certificates.
-    pub certificate_authority: CertificateAuthority,
+    pub certificate_authority: Option<CertificateAuthority>,
 }
 
 /// Where certificates are found; exactly one of the two.
@@ -255,7 +255,7 @@ pub struct CertificateAuthority {
 }
 
 /// A key of a ConfigMap.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyReference {
     /// Name of the object.

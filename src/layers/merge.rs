@@ -1,9 +1,10 @@
 //! Kubernetes' strategic merge, with a memory: mappings merge, known lists merge by key, other lists and scalars are
 //! replaced, `null` deletes, `$patch: delete|replace` and `$retainKeys` do what they do for `kubectl patch`.
 //!
-//! Three things differ from `kubectl` on purpose. New list items are appended, where `kubectl` puts them first. A volume
+//! Four things differ from `kubectl` on purpose. New list items are appended, where `kubectl` puts them first. A volume
 //! (or environment variable) that is given another kind of source loses the old one: `kubectl` keeps both, and the API
-//! then refuses the object. And directives in what a patch adds anew are obeyed, where `kubectl` leaves them standing.
+//! then refuses the object. Directives in what a patch adds anew are obeyed, where `kubectl` leaves them standing. And
+//! lists of plain values are always replaced; `finalizers`, which `kubectl` merges, are none of a runner's business.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ use crate::problem::nearest;
 
 /// A patch that cannot be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{}:{}: layer `{}`: {path}: {message}", origin.file, origin.line, origin.layer)]
+#[error("{origin}: {path}: {message}")]
 pub struct MergeError {
     /// The field.
     pub path: String,
@@ -73,7 +74,12 @@ struct Merge<'a> {
 impl Merge<'_> {
     fn node(&mut self, base: &mut Node, patch: Node, path: &str, field: &str) -> Result<(), MergeError> {
         match (&mut base.kind, &patch.kind) {
-            (NodeKind::Mapping(_), NodeKind::Mapping(_)) => self.mapping(base, patch, path),
+            (NodeKind::Mapping(_), NodeKind::Mapping(_)) => {
+                let dropped = if field == "valueFrom" { drop_other_sources(base, &patch, "") } else { Vec::new() };
+                self.mapping(base, patch, path, "")?;
+                remember(base, dropped);
+                Ok(())
+            }
             (NodeKind::Sequence(_), NodeKind::Sequence(_)) => match merge_key(field) {
                 Some(key) => self.keyed_list(base, patch, path, field, key),
                 None => self.replace(base, patch, path),
@@ -95,14 +101,14 @@ impl Merge<'_> {
     }
 
     fn replace(&mut self, base: &mut Node, patch: Node, path: &str) -> Result<(), MergeError> {
-        let mut new = self.clean(patch, path)?;
-        let old = std::mem::replace(base, Node { kind: NodeKind::Sequence(Vec::new()), ..new.clone() });
-        new.replaced = old.into_replaced();
-        *base = new;
+        let new = self.clean(patch, path)?;
+        let old = std::mem::replace(base, new);
+        base.replaced = old.into_replaced();
         Ok(())
     }
 
-    fn mapping(&mut self, base: &mut Node, mut patch: Node, path: &str) -> Result<(), MergeError> {
+    /// `key` is the one by which the mapping was found, where it is an item of a list.
+    fn mapping(&mut self, base: &mut Node, mut patch: Node, path: &str, key: &str) -> Result<(), MergeError> {
         match directive(&patch, path)?.as_deref() {
             Some("replace") => {
                 patch.remove("$patch");
@@ -115,8 +121,16 @@ impl Merge<'_> {
             Some(_) | None => {}
         }
         if let Some(retained) = patch.remove("$retainKeys") {
-            let retained: Vec<&str> = retained.items().iter().filter_map(Node::as_str).collect();
-            retain(base, |key| retained.contains(&key));
+            let names: Option<Vec<&str>> = match &retained.kind {
+                NodeKind::Sequence(items) => items.iter().map(Node::as_str).collect(),
+                NodeKind::Scalar(_) | NodeKind::Mapping(_) => None,
+            };
+            let Some(names) = names else {
+                let message = "`$retainKeys` is no list of names".to_owned();
+                let hint = "list the keys that shall stay";
+                return Err(MergeError { path: path.to_owned(), origin: retained.origin, message, hint });
+            };
+            retain(base, |name| name == key || names.contains(&name));
         }
         let NodeKind::Mapping(entries) = patch.kind else { return Ok(()) };
         for (key, value) in entries {
@@ -155,11 +169,12 @@ impl Merge<'_> {
         let NodeKind::Sequence(items) = &patch.kind else { return Ok(()) };
         if replaces_list(items) {
             let NodeKind::Sequence(items) = patch.kind else { return Ok(()) };
-            let kept = items.into_iter().filter(|item| item.get("$patch").is_none()).collect();
+            let kept: Vec<Node> = items.into_iter().filter(|item| item.get("$patch").is_none()).collect();
+            check_items(&kept, path, key, field)?;
             let list = Node { kind: NodeKind::Sequence(kept), origin: patch.origin, replaced: Vec::new() };
             return self.replace(base, list, path);
         }
-        check_items(items, path, key)?;
+        check_items(items, path, key, "")?;
         let NodeKind::Sequence(items) = patch.kind else { return Ok(()) };
         for item in items {
             self.item(base, item, path, field, key)?;
@@ -189,7 +204,7 @@ impl Merge<'_> {
                 // The key matched: it is not set anew, so it keeps the origin of whoever named the item first.
                 item.remove(key);
                 let dropped = if source_holder(field) { drop_other_sources(old, &item, key) } else { Vec::new() };
-                self.mapping(old, item, &below)?;
+                self.mapping(old, item, &below, key)?;
                 remember(old, dropped);
                 Ok(())
             }
@@ -208,7 +223,7 @@ impl Merge<'_> {
         if let (NodeKind::Sequence(items), Some(key)) = (&node.kind, merge_key(field))
             && !replaces_list(items)
         {
-            check_items(items, path, key)?;
+            check_items(items, path, key, field)?;
         }
         self.clean(node, path)
     }
@@ -222,7 +237,8 @@ impl Merge<'_> {
                 for (key, value) in entries {
                     let below = format!("{path}.{key}");
                     refuse_directive(&key, &value, &below)?;
-                    if value.is_null() {
+                    let deletes = directive(&value, &below)?.as_deref() == Some("delete");
+                    if value.is_null() || deletes {
                         self.note(&below, &value.origin, "there is nothing to delete".to_owned());
                     } else if !key.starts_with('$') {
                         let value = self.clean_list(value, &below, &key)?;
@@ -257,12 +273,12 @@ impl Merge<'_> {
 fn directive(node: &Node, path: &str) -> Result<Option<String>, MergeError> {
     let Some(patch) = node.get("$patch") else { return Ok(None) };
     match patch.as_str() {
-        Some(word @ ("delete" | "replace" | "merge")) => Ok(Some(word.to_owned())),
+        Some(word @ ("delete" | "replace")) => Ok(Some(word.to_owned())),
         _ => Err(MergeError {
             path: path.to_owned(),
             origin: patch.origin.clone(),
             message: "there is no such directive".to_owned(),
-            hint: "`$patch` is `delete`, `replace` or `merge`",
+            hint: "`$patch` is `delete` or `replace`; merging needs no word",
         }),
     }
 }
@@ -283,8 +299,10 @@ fn replaces_list(items: &[Node]) -> bool {
     items.iter().any(|item| item.get("$patch").and_then(Node::as_str) == Some("replace"))
 }
 
-/// Every item of a keyed list needs its key, and no two the same.
-fn check_items(items: &[Node], path: &str, key: &str) -> Result<(), MergeError> {
+/// Every item of a keyed list needs its key, and no two the same. A new list (`field` names it) of ports or topology
+/// constraints may have a key twice, as in `53/TCP` and `53/UDP`: nothing has to be found in it.
+fn check_items(items: &[Node], path: &str, key: &str, field: &str) -> Result<(), MergeError> {
+    let may_repeat = matches!(field, "ports" | "topologySpreadConstraints");
     let mut seen = HashSet::new();
     for item in items {
         let error =
@@ -294,7 +312,7 @@ fn check_items(items: &[Node], path: &str, key: &str) -> Result<(), MergeError> 
                 let message = format!("an item of this list has no `{key}`");
                 return error(message, "items are found by it: write it in every item");
             }
-            Some(id) if !seen.insert(label(id)) => {
+            Some(id) if !seen.insert(label(id)) && !may_repeat => {
                 let message = format!("two items of this list have the {key} `{}`", label(id));
                 return error(message, "keep one of them");
             }

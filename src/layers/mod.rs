@@ -10,7 +10,7 @@ mod objects;
 mod preparation;
 mod stack;
 
-pub use builtin::{TEMPLATES, script, template};
+pub use builtin::{TEMPLATES, Template, script, template};
 pub use merge::{MergeError, Unmatched, merge};
 pub use node::{Lines, Node, NodeKind, Origin, Replaced};
 pub use objects::{Object, ObjectKey, Objects};

@@ -1,5 +1,6 @@
 //! A value whose every part knows the layer, file and line that set it, and what it replaced.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +16,15 @@ pub struct Origin {
     pub file: Arc<str>,
     /// Line in that file, counted from 1; 0 where there is none.
     pub line: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(formatter, "{}: layer `{}`", self.file, self.layer),
+            line => write!(formatter, "{}:{line}: layer `{}`", self.file, self.layer),
+        }
+    }
 }
 
 /// A value that a later layer replaced.
@@ -114,6 +124,13 @@ impl Node {
         }
     }
 
+    /// Adds a key to a mapping.
+    pub fn push(&mut self, key: &str, value: Node) {
+        if let NodeKind::Mapping(entries) = &mut self.kind {
+            entries.push((key.to_owned(), value));
+        }
+    }
+
     /// Removes and returns the value under `key` of a mapping.
     pub fn remove(&mut self, key: &str) -> Option<Node> {
         let NodeKind::Mapping(entries) = &mut self.kind else { return None };
@@ -139,6 +156,15 @@ impl Node {
         match &self.kind {
             NodeKind::Sequence(items) => items,
             _ => &[],
+        }
+    }
+
+    /// All scalars in it, in order.
+    pub fn leaves(&self) -> Box<dyn Iterator<Item = &Node> + '_> {
+        match &self.kind {
+            NodeKind::Scalar(_) => Box::new(std::iter::once(self)),
+            NodeKind::Sequence(items) => Box::new(items.iter().flat_map(Node::leaves)),
+            NodeKind::Mapping(entries) => Box::new(entries.iter().flat_map(|(_, value)| value.leaves())),
         }
     }
 

@@ -43,8 +43,10 @@ impl Objects {
                 Ok(())
             }
             Some(index) => {
+                // The first layer that named the object has said what it is; a later one only finds it.
                 document.remove("apiVersion");
                 document.remove("kind");
+                document.remove("$patch");
                 let label = self.objects[index].key.to_string();
                 merge(&mut self.objects[index].node, document, "", &mut self.unmatched)
                     .map_err(|error| MergeError { path: format!("{label} {}", error.path), ..error })
@@ -82,6 +84,11 @@ impl Objects {
     /// All objects, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Object> {
         self.objects.iter_mut()
+    }
+
+    /// Keeps the objects for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&Object) -> bool) {
+        self.objects.retain(keep);
     }
 
     /// The object a document belongs to: same kind and name; without a name the only one of its kind.

@@ -79,7 +79,8 @@ pub fn stack(scale_set: &ScaleSet, engine: EngineKind, users: &[UserLayer]) -> R
         return Err(StackError::NeedsCluster { mode: scale_set.mode.name() });
     }
     let hooks = scale_set.container_hooks && engine == EngineKind::Kubernetes;
-    let preparation = Preparation::of(scale_set, hooks, engine);
+    let mut preparation = Preparation::of(scale_set, hooks, engine);
+    preparation.hook_template_per_runner |= hooks && users.iter().any(names_runner_in_hook_template);
     let mut layers: Vec<Layer> = features(scale_set, hooks, &preparation).into_iter().map(built_in).collect();
     let from_spec = |name: &str, text| Layer { name: name.to_owned(), file: scale_set.file.clone(), text, users: true };
     if let Some(template) = &scale_set.template {
@@ -99,6 +100,11 @@ pub fn stack(scale_set: &ScaleSet, engine: EngineKind, users: &[UserLayer]) -> R
     }
     layers.push(built_in("deskrun"));
     Ok(LayerStack { layers, hooks, preparation })
+}
+
+/// Whether the hook template may have to be filled in for every runner because of this layer.
+fn names_runner_in_hook_template(layer: &UserLayer) -> bool {
+    layer.text.contains("PodTemplate") && layer.text.contains("runner")
 }
 
 fn features(scale_set: &ScaleSet, hooks: bool, preparation: &Preparation) -> Vec<&'static str> {

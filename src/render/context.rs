@@ -88,6 +88,7 @@ struct CacheContext<'a> {
     exclusive: bool,
     replaces: bool,
     socket: bool,
+    claimed: bool,
     in_job: bool,
 }
 
@@ -150,6 +151,7 @@ fn cache_context<'a>(cache: &'a Cache, request: &Request<'a>, runner: &RunnerTex
         exclusive: cache.exclusive,
         replaces: cache.replaces.is_some(),
         socket: matches!(cache.storage, Storage::HostPath { type_: Some(CacheType::Socket), .. }),
+        claimed: cache.chown && matches!(cache.storage, Storage::Volume(_)),
         in_job: is_in_job(cache, request.scale_set.mode),
     };
     match &cache.storage {

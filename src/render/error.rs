@@ -16,7 +16,7 @@ pub enum RenderError {
     #[error("a layer has fields that Kubernetes does not know")]
     Fields(#[source] Problems),
     /// The merged result lacks something.
-    #[error("{}:{}: layer `{}`: {path}: {message}", origin.file, origin.line, origin.layer)]
+    #[error("{origin}: {path}: {message}")]
     Incomplete {
         /// The field.
         path: String,

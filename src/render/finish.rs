@@ -1,15 +1,12 @@
-//! What is done to the merged objects once all layers are laid: checks, the order of mounts, the hook template.
+//! Refuses merged objects that no engine would take, and names the layer that is to blame.
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
-
 use super::error::RenderError;
-use super::hole::{Segment, segments};
-use super::prepare::names_a_runner;
-use crate::layers::{Node, NodeKind, Object, Objects, Origin};
+use super::hole::{Hole, holes};
+use super::prepare::Request;
+use crate::layers::{Node, Object, Objects, Origin};
 use crate::problem::nearest;
-use crate::yaml;
 
 /// In layers the hook template is an object of this kind; what is applied is a ConfigMap with the key `content`.
 pub(super) const HOOK_TEMPLATE: &str = "PodTemplate";
@@ -17,27 +14,94 @@ pub(super) const HOOK_TEMPLATE: &str = "PodTemplate";
 /// The layer that no one may override.
 pub(super) const LAST_LAYER: &str = "deskrun";
 
-/// The kinds a layer may contribute. Secrets are not among them: a manifest never carries one.
-const KINDS: &[&str] =
-    &["Pod", HOOK_TEMPLATE, "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "PersistentVolumeClaim"];
+/// The kinds a layer may contribute, with their API version. Secrets are not among them: a manifest never carries one.
+const KINDS: &[(&str, &str)] = &[
+    ("Pod", "v1"),
+    (HOOK_TEMPLATE, "v1"),
+    ("ConfigMap", "v1"),
+    ("ServiceAccount", "v1"),
+    ("PersistentVolumeClaim", "v1"),
+    ("Role", "rbac.authorization.k8s.io/v1"),
+    ("RoleBinding", "rbac.authorization.k8s.io/v1"),
+];
 
-/// Refuses a result that no API server would take, with the layer that is to blame.
-pub(super) fn check(objects: &Objects) -> Result<(), RenderError> {
-    for Object { key, node } in objects.iter() {
-        if !KINDS.contains(&key.kind.as_str()) {
+/// Checks all objects, and gives those their API version that a layer named by kind alone.
+pub(super) fn check(objects: &mut Objects, request: &Request<'_>) -> Result<(), RenderError> {
+    for Object { key, node } in objects.iter_mut() {
+        let Some((_, api_version)) = KINDS.iter().find(|(kind, _)| *kind == key.kind) else {
             let message = format!("a layer cannot contribute a `{}`", key.kind);
-            return incomplete(&key.to_string(), &node.origin, message, format!("allowed are {}", KINDS.join(", ")));
+            let known: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+            return incomplete(&key.to_string(), &node.origin, message, format!("allowed are {}", known.join(", ")));
+        };
+        let origin = node.origin.clone();
+        for (field, value) in [("apiVersion", *api_version), ("kind", key.kind.as_str())] {
+            if node.get(field).is_none() {
+                // No line says so: it follows from the kind.
+                let follows = Origin { file: "(follows from `kind`)".into(), line: 0, ..origin.clone() };
+                node.push(field, Node::from_json(&value.into(), &follows));
+            }
         }
+        if key.kind != "Pod" && key.name.is_none() {
+            let message = format!("which `{}` is meant?", key.kind);
+            return incomplete(&key.to_string(), &origin, message, "give its `metadata.name`".to_owned());
+        }
+    }
+    for Object { key, node } in objects.iter() {
+        check_holes(&key.kind, &key.to_string(), node, request)?;
         match key.kind.as_str() {
-            "Pod" => check_pod(node.get("spec"), "spec", &[])?,
+            "Pod" => {
+                check_pod(node.get("spec"), "spec", &[])?;
+                check_image(node, request)?;
+                check_prepared(node, request)?;
+            }
             // The hook knows its own containers, whose image is the workflow's, and its own volumes.
             HOOK_TEMPLATE => {
-                check_pod(node.at(&["template", "spec"]), "hook template: spec", &["externals", "work", "github"])?;
+                let spec = node.at(&["template", "spec"]);
+                check_pod(spec, "hook template: spec", &["externals", "work", "github"])?;
+                check_pin(spec, request)?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Holes are filled in the pod; in the hook template an init container fills some of them, if there is one.
+fn check_holes(kind: &str, object: &str, node: &Node, request: &Request<'_>) -> Result<(), RenderError> {
+    if let Some(origin) = hole_in_key(node) {
+        let hint = "it can only be part of a value".to_owned();
+        return incomplete(object, origin, "`runner.…` stands in a key".to_owned(), hint);
+    }
+    let per_runner = request.stack.preparation.hook_template_per_runner;
+    let refused: &dyn Fn(Hole) -> Option<(&'static str, &'static str)> = match kind {
+        "Pod" => &|hole| {
+            let hint = "use a `fieldRef` to `spec.nodeName`";
+            (hole == Hole::Node).then_some(("`runner.node` is known in the hook template only", hint))
+        },
+        HOOK_TEMPLATE => &|hole| match (hole.placeholder(), per_runner) {
+            (None, _) => Some(("`runner.id` is not known in the hook template", "use `runner.name`")),
+            (Some(_), false) => Some((
+                "`runner.…` is not known here: all runners of this scale set share one hook template",
+                "write it in a layer of its own, as `{{ runner.name }}`",
+            )),
+            (Some(_), true) => None,
+        },
+        _ => &|_| {
+            let hint = "use `scale_set.…` in it, or put the value into the pod";
+            Some(("it belongs to all runners of the scale set and cannot name one", hint))
+        },
+    };
+    match node.leaves().find_map(|leaf| Some((leaf, holes(leaf.as_str()?).into_iter().find_map(refused)?))) {
+        Some((leaf, (message, hint))) => incomplete(object, &leaf.origin, message.to_owned(), hint.to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Where a key with a hole was written.
+fn hole_in_key(node: &Node) -> Option<&Origin> {
+    let here = node.entries().iter().find(|(key, _)| !holes(key).is_empty()).map(|(_, value)| &value.origin);
+    here.or_else(|| node.entries().iter().find_map(|(_, value)| hole_in_key(value)))
+        .or_else(|| node.items().iter().find_map(hole_in_key))
 }
 
 fn check_pod(spec: Option<&Node>, path: &str, known_volumes: &[&str]) -> Result<(), RenderError> {
@@ -47,12 +111,7 @@ fn check_pod(spec: Option<&Node>, path: &str, known_volumes: &[&str]) -> Result<
     for volume in list("volumes") {
         let name = name(volume);
         volumes.insert(name);
-        if volume.entries().len() < 2 {
-            let known: Vec<&str> = list("volumes").iter().map(self::name).filter(|other| *other != name).collect();
-            let hint = did_you_mean(name, &known, "give it a source, such as `emptyDir: {}`");
-            let message = "the volume has no source".to_owned();
-            return incomplete(&format!("{path}.volumes[{name}]"), &volume.origin, message, hint);
-        }
+        check_volume(volume, &format!("{path}.volumes[{name}]"), list("volumes"))?;
     }
     for field in ["initContainers", "containers"] {
         let names: Vec<&str> = list(field).iter().map(name).collect();
@@ -64,34 +123,116 @@ fn check_pod(spec: Option<&Node>, path: &str, known_volumes: &[&str]) -> Result<
                 let message = "there is no such container to change, and no image to make one".to_owned();
                 return incomplete(&path, &container.origin, message, hint);
             }
+            if let Some(policy) = container.get("restartPolicy").filter(|_| field == "containers") {
+                let message = "a used JIT config must not be used again by a restarted container".to_owned();
+                return incomplete(&path, &policy.origin, message, "remove `restartPolicy`".to_owned());
+            }
             check_mounts(container, &path, &volumes)?;
         }
     }
     Ok(())
 }
 
+fn check_volume(volume: &Node, path: &str, all: &[Node]) -> Result<(), RenderError> {
+    let (message, hint) = match volume.entries().len() {
+        2 => return Ok(()),
+        0 | 1 => {
+            let known: Vec<&str> = all.iter().map(name).filter(|other| *other != name(volume)).collect();
+            let hint = did_you_mean(name(volume), &known, "give it a source, such as `emptyDir: {}`");
+            ("the volume has no source", hint)
+        }
+        _ => ("the volume has more than one source", "keep one of them".to_owned()),
+    };
+    incomplete(path, &volume.origin, message.to_owned(), hint)
+}
+
 fn check_mounts(container: &Node, path: &str, volumes: &BTreeSet<&str>) -> Result<(), RenderError> {
+    let mut seen = BTreeSet::new();
     for mount in container.get("volumeMounts").map(Node::items).unwrap_or_default() {
         let target = mount.get("mountPath").and_then(Node::as_str).unwrap_or_default();
         let path = format!("{path}.volumeMounts[{target}]");
         let volume = name(mount);
+        let fault = |message: String, hint: String| incomplete(&path, &mount.origin, message, hint);
         if volume.is_empty() {
             let message = "there is no such mount to change, and no volume to make one".to_owned();
-            return incomplete(&path, &mount.origin, message, "a new mount needs the `name` of a volume".to_owned());
+            return fault(message, "a new mount needs the `name` of a volume".to_owned());
         }
         if !volumes.contains(volume) {
             let known: Vec<&str> = volumes.iter().copied().collect();
-            let hint = did_you_mean(volume, &known, "add it to `volumes`");
-            return incomplete(&path, &mount.origin, format!("there is no volume `{volume}`"), hint);
+            return fault(
+                format!("there is no volume `{volume}`"),
+                did_you_mean(volume, &known, "add it to `volumes`"),
+            );
+        }
+        let plain: Vec<&str> = target.split('/').filter(|component| !component.is_empty()).collect();
+        let plain = format!("/{}", plain.join("/"));
+        if plain != target {
+            return fault(
+                "a mount path is absolute, without doubled and final slashes".to_owned(),
+                format!("write `{plain}`"),
+            );
+        }
+        if !seen.insert(target) {
+            return fault("something is mounted here already".to_owned(), "choose another path".to_owned());
         }
     }
     Ok(())
 }
 
+/// Without its init container a runner finds caches it cannot write, and a hook template that no one filled in.
+fn check_prepared(pod: &Node, request: &Request<'_>) -> Result<(), RenderError> {
+    const PREPARE: &str = "prepare-caches";
+    let init = pod.at(&["spec", "initContainers"]).map(Node::items).unwrap_or_default();
+    if request.stack.preparation.is_empty() || init.iter().any(|container| name(container) == PREPARE) {
+        return Ok(());
+    }
+    let message = format!("the init container `{PREPARE}` is gone, which prepares the caches and the hook template");
+    let hint = "change it instead of deleting it".to_owned();
+    incomplete("spec.initContainers", &pod.origin, message, hint)
+}
+
+/// The image is also that of the init containers, and of a part of job pods: another version would mix their parts.
+fn check_image(pod: &Node, request: &Request<'_>) -> Result<(), RenderError> {
+    let containers = pod.at(&["spec", "containers"]).map(Node::items).unwrap_or_default();
+    let image = containers.first().and_then(|runner| runner.get("image"));
+    match image {
+        Some(image) if image.as_str() != Some(&request.scale_set.image) => {
+            let message = "the image of the runner is also that of its init containers and of job pods".to_owned();
+            let hint = "set `image` of the spec instead".to_owned();
+            incomplete("spec.containers[runner].image", &image.origin, message, hint)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A job's pod that shares directories with its runner must land on the same node, whatever else is asked for.
+fn check_pin(spec: Option<&Node>, request: &Request<'_>) -> Result<(), RenderError> {
+    if !request.stack.preparation.pin {
+        return Ok(());
+    }
+    let path = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+    let terms = spec.and_then(|spec| spec.at(&path));
+    let pinned = |term: &Node| term.leaves().any(|leaf| holes(leaf.as_str().unwrap_or_default()).contains(&Hole::Node));
+    if terms.is_some_and(|terms| !terms.items().is_empty() && terms.items().iter().all(pinned)) {
+        return Ok(());
+    }
+    let origin = terms.or(spec).map_or_else(
+        || Origin { layer: "hookTemplate".into(), file: request.scale_set.file.as_str().into(), line: 0 },
+        |node| node.origin.clone(),
+    );
+    let message =
+        "the job's pod would no longer be kept on the node of its runner, whose directories it uses".to_owned();
+    let hint = "use `nodeSelector`, or `preferredDuringSchedulingIgnoredDuringExecution`".to_owned();
+    incomplete("hook template: spec.affinity", &origin, message, hint)
+}
+
 /// Controllers and engines look at the first container for the runner's end. Checked before the last layer, which
 /// would otherwise bring a `runner` of its own.
-pub(super) fn check_runner_first(objects: &Objects) -> Result<(), RenderError> {
-    let Some(pod) = objects.pod() else { return Ok(()) };
+pub(super) fn check_runner_first(objects: &Objects, users: &Origin) -> Result<(), RenderError> {
+    let Some(pod) = objects.pod() else {
+        let hint = "change it, or choose another mode".to_owned();
+        return incomplete("Pod", users, "a layer deleted the runner's pod".to_owned(), hint);
+    };
     let containers = pod.at(&["spec", "containers"]);
     if let Some("runner") = containers.and_then(|containers| containers.items().first()).map(name) {
         Ok(())
@@ -102,117 +243,8 @@ pub(super) fn check_runner_first(objects: &Objects) -> Result<(), RenderError> {
     }
 }
 
-/// Puts parents before what is mounted below them; the order is kept otherwise.
-pub(super) fn order_mounts(objects: &mut Objects) {
-    for object in objects.iter_mut() {
-        let spec = match object.key.kind.as_str() {
-            HOOK_TEMPLATE => object.node.get_mut("template").and_then(|template| template.get_mut("spec")),
-            _ => object.node.get_mut("spec"),
-        };
-        if let Some(spec) = spec {
-            order_mounts_of(spec);
-        }
-    }
-}
-
-fn order_mounts_of(spec: &mut Node) {
-    for field in ["initContainers", "containers"] {
-        for container in spec.get_mut(field).and_then(Node::items_mut).into_iter().flatten() {
-            let Some(mounts) = container.get_mut("volumeMounts").and_then(Node::items_mut) else { continue };
-            let mut ordered: Vec<Node> = Vec::with_capacity(mounts.len());
-            for mount in mounts.drain(..) {
-                let parent = format!("{}/", target(&mount));
-                let at = ordered.iter().position(|other| target(other).starts_with(&parent)).unwrap_or(ordered.len());
-                ordered.insert(at, mount);
-            }
-            *mounts = ordered;
-        }
-    }
-}
-
-/// Brings the fields into the order in which people read manifests; what is not listed keeps its order in between.
-pub(super) fn order_fields(objects: &mut Objects) {
-    const METADATA: &[&str] = &["name", "namespace", "labels", "annotations"];
-    for object in objects.iter_mut() {
-        let template = object.key.kind == HOOK_TEMPLATE;
-        order(&mut object.node, &["apiVersion", "kind", "metadata"], &[]);
-        let spec = match object.node.get_mut("template") {
-            Some(inner) if template => {
-                order(inner, &["metadata"], &[]);
-                inner.get_mut("spec")
-            }
-            _ => object.node.get_mut("spec"),
-        };
-        if let Some(spec) = spec {
-            order(spec, &["restartPolicy", "serviceAccountName"], &["initContainers", "containers", "volumes"]);
-            for field in ["initContainers", "containers"] {
-                for container in spec.get_mut(field).and_then(Node::items_mut).into_iter().flatten() {
-                    order(container, &["name", "image", "command", "args"], &["env", "volumeMounts"]);
-                }
-            }
-        }
-        if let Some(metadata) = object.node.get_mut("metadata") {
-            order(metadata, METADATA, &[]);
-        }
-    }
-}
-
-fn order(node: &mut Node, first: &[&str], last: &[&str]) {
-    let rank = |key: &str| match (first.iter().position(|f| *f == key), last.iter().position(|l| *l == key)) {
-        (Some(at), _) => at,
-        (None, None) => first.len(),
-        (None, Some(at)) => first.len() + 1 + at,
-    };
-    if let NodeKind::Mapping(entries) = &mut node.kind {
-        entries.sort_by_key(|(key, _)| rank(key));
-    }
-}
-
-/// The objects beside the pod, as they are applied.
-pub(super) fn companions(objects: &Objects) -> Result<Vec<Value>, RenderError> {
-    let mut companions = Vec::new();
-    for Object { key, node } in objects.iter().filter(|object| object.key.kind != "Pod") {
-        let value = if key.kind == HOOK_TEMPLATE { hook_template(node) } else { node.to_json() };
-        if names_a_runner(&value) {
-            let message = "it belongs to all runners of the scale set and cannot name one".to_owned();
-            let hint = "use `scale_set.…` in it, or put the value into the pod".to_owned();
-            return incomplete(&key.to_string(), &node.origin, message, hint);
-        }
-        companions.push(value);
-    }
-    Ok(companions)
-}
-
-/// The ConfigMap with the hook template: its holes become what the init container looks for.
-fn hook_template(node: &Node) -> Value {
-    let content = with_placeholders(&node.get("template").map(Node::to_json).unwrap_or_default());
-    let metadata = node.get("metadata").map(Node::to_json).unwrap_or_default();
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"content": yaml::write(&content)}})
-}
-
-fn with_placeholders(value: &Value) -> Value {
-    match value {
-        Value::String(text) => {
-            let filled = segments(text).into_iter().map(|segment| match segment {
-                Segment::Text(text) => text,
-                Segment::Hole(hole) => hole.placeholder().to_owned(),
-            });
-            Value::String(filled.collect())
-        }
-        Value::Array(items) => items.iter().map(with_placeholders).collect(),
-        Value::Object(map) => {
-            Value::Object(map.iter().map(|(key, value)| (key.clone(), with_placeholders(value))).collect())
-        }
-        other => other.clone(),
-    }
-}
-
 fn name(node: &Node) -> &str {
     node.get("name").and_then(Node::as_str).unwrap_or_default()
-}
-
-fn target(mount: &Node) -> &str {
-    mount.get("mountPath").and_then(Node::as_str).unwrap_or_default()
 }
 
 fn did_you_mean(name: &str, known: &[&str], otherwise: &str) -> String {
@@ -221,9 +253,4 @@ fn did_you_mean(name: &str, known: &[&str], otherwise: &str) -> String {
 
 fn incomplete<T>(path: &str, origin: &Origin, message: String, hint: String) -> Result<T, RenderError> {
     Err(RenderError::Incomplete { path: path.to_owned(), origin: origin.clone(), message, hint })
-}
-
-/// A list node made of items, with the origin of the first.
-pub(super) fn list(items: Vec<Node>, origin: &Origin) -> Node {
-    Node { kind: NodeKind::Sequence(items), origin: origin.clone(), replaced: Vec::new() }
 }

@@ -4,7 +4,6 @@
 
 use serde_json::Value;
 
-use crate::manifest::{JIT_CONFIG_KEY, SecretKey};
 use crate::scale_set::{RunnerName, slot_suffix};
 
 /// What is known of one runner.
@@ -46,13 +45,14 @@ impl Hole {
     }
 
     /// What the hook template says in place of the hole; an init container fills it in (`feature-prepare.yaml`).
-    pub(super) fn placeholder(self) -> &'static str {
+    /// Runner ids are not known there.
+    pub(super) fn placeholder(self) -> Option<&'static str> {
         match self {
-            Self::Name | Self::NameTail(_) => "@DESKRUN_RUNNER@",
-            Self::Slot => "@DESKRUN_SLOT@",
-            Self::SlotSuffix => "@DESKRUN_SLOT_SUFFIX@",
-            Self::Node => "@DESKRUN_NODE@",
-            Self::Id => "",
+            Self::Name => Some("@DESKRUN_RUNNER@"),
+            Self::Slot => Some("@DESKRUN_SLOT@"),
+            Self::SlotSuffix => Some("@DESKRUN_SLOT_SUFFIX@"),
+            Self::Node => Some("@DESKRUN_NODE@"),
+            Self::Id | Self::NameTail(_) => None,
         }
     }
 
@@ -102,8 +102,17 @@ pub(super) fn segments(text: &str) -> Vec<Segment> {
 }
 
 /// Whether a text has holes.
-pub(super) fn has_holes(text: &str) -> bool {
+fn has_holes(text: &str) -> bool {
     text.contains(OPEN)
+}
+
+/// The holes of a text.
+pub(super) fn holes(text: &str) -> Vec<Hole> {
+    let hole = |segment| match segment {
+        Segment::Hole(hole) => Some(hole),
+        Segment::Text(_) => None,
+    };
+    segments(text).into_iter().filter_map(hole).collect()
 }
 
 /// What fills the holes of one runner, computed once.
@@ -125,7 +134,7 @@ impl<'a> Filling<'a> {
             Hole::Id => &self.id,
             Hole::Slot => &self.slot,
             Hole::SlotSuffix => &self.slot_suffix,
-            Hole::Node => hole.placeholder(),
+            Hole::Node => "@DESKRUN_NODE@",
             Hole::NameTail(length) => self.runner.name.tail(usize::from(length)),
         }
     }
@@ -140,11 +149,6 @@ impl<'a> Filling<'a> {
             });
         }
         filled
-    }
-
-    /// Where this runner's JIT config is.
-    pub(super) fn jit_config(&self) -> SecretKey {
-        SecretKey { name: self.runner.name.as_str().to_owned(), key: JIT_CONFIG_KEY }
     }
 }
 

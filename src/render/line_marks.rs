@@ -2,7 +2,8 @@
 //! template that wrote it.
 //!
 //! Every line that begins outside of a tag gets a mark in front of its text. Marks are private-use characters; they
-//! are taken out of the result before it is parsed, so columns stay right.
+//! are taken out of the result before it is parsed, so columns stay right. A layer that looks at the text of its own
+//! macro (its length, or whether it equals something) sees the marks: that is a limit of layers.
 
 use std::sync::Arc;
 
@@ -61,8 +62,14 @@ pub(super) fn unmark(rendered: &str, files: Vec<Arc<str>>) -> (String, LineMap) 
             text.push_str(before);
             // The innermost mark before the text wins: a macro's line is nearer than that of its caller.
             leading = leading && before.trim().is_empty();
-            let (mark, after) = after.split_once(CLOSE).unwrap_or((after, ""));
-            if let Some(place) = parse(mark).filter(|_| leading) {
+            let Some((place, after)) = after.split_once(CLOSE).and_then(|(mark, after)| Some((parse(mark)?, after)))
+            else {
+                // Not a mark of ours: a layer made the character itself. It stays, and is refused later.
+                text.push(OPEN);
+                rest = after;
+                continue;
+            };
+            if leading {
                 current = place;
             }
             rest = after;
@@ -90,6 +97,8 @@ struct Scanner {
     closing: Option<&'static str>,
     /// What the current tag says.
     tag: String,
+    /// The quote of the text in the tag we are in.
+    quote: Option<char>,
     /// How many `set` and `filter` blocks are open.
     captures: usize,
 }
@@ -99,8 +108,9 @@ impl Scanner {
     fn first_text(&self, line: &str) -> Option<usize> {
         let text = line.trim_start_matches([' ', '\t']);
         let at = line.len() - text.len();
-        let is_text =
-            self.closing.is_none() && self.captures == 0 && !text.starts_with("{%") && !text.starts_with("{#");
+        // A mark in front of `{{-` would keep it from trimming what stands before.
+        let is_tag = ["{%", "{#", "{{-"].iter().any(|open| text.starts_with(open));
+        let is_text = self.closing.is_none() && self.captures == 0 && !is_tag;
         (is_text && !text.trim().is_empty()).then_some(at)
     }
 
@@ -108,13 +118,13 @@ impl Scanner {
         let mut rest = line;
         loop {
             if let Some(closing) = self.closing {
-                let Some((inside, after)) = rest.split_once(closing) else {
+                let Some(end) = self.end_of_tag(rest, closing) else {
                     self.tag.push_str(rest);
                     return;
                 };
-                self.tag.push_str(inside);
+                self.tag.push_str(&rest[..end]);
                 self.leave();
-                rest = after;
+                rest = &rest[end + closing.len()..];
             } else {
                 let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() else { return };
                 self.closing = Some(match &rest[at..at + 2] {
@@ -125,6 +135,22 @@ impl Scanner {
                 rest = &rest[at + 2..];
             }
         }
+    }
+
+    /// Where the tag ends in this line; what stands in quotes is no end. Quotes in comments mean nothing.
+    fn end_of_tag(&mut self, text: &str, closing: &str) -> Option<usize> {
+        let mut escaped = false;
+        for (at, character) in text.char_indices() {
+            match self.quote {
+                Some(_) if escaped => escaped = false,
+                Some(_) if character == '\\' => escaped = true,
+                Some(quote) if character == quote => self.quote = None,
+                None if matches!(character, '"' | '\'') && closing != "#}" => self.quote = Some(character),
+                None if text[at..].starts_with(closing) => return Some(at),
+                Some(_) | None => {}
+            }
+        }
+        None
     }
 
     fn leave(&mut self) {
@@ -171,6 +197,12 @@ mod tests {
     #[test]
     fn tags_over_several_lines_and_captured_text_stay_untouched() {
         assert_eq!(lines("{% set x %}\nv\n{% endset %}\na: {{ x == \"v\\n\" }}\nb: {{ [1,\n2]|length }}\n"), [4, 5]);
-        assert_eq!(lines("{# a\n b #}\nx: 1\n"), [3]);
+        assert_eq!(lines("{# it's\n b #}\nx: 1\n"), [3]);
+        assert_eq!(lines("a: {{ [\"}}\",\n \"x\"]|last }}\nb: 1\n"), [1, 3]);
+    }
+
+    #[test]
+    fn trimming_tags_still_trim() {
+        assert_eq!(lines("a: b\n  {{- \"c\" }}\nd: 1\n"), [1, 3]);
     }
 }

@@ -5,12 +5,15 @@
 //! depends on the single runner is a hole until `fill`, so that a burst of runners costs microseconds each.
 //! Credentials and JIT configs never come here.
 
+mod companions;
 mod context;
 mod error;
+mod expansion;
 mod explain;
 mod finish;
 mod hole;
 mod line_marks;
+mod order;
 mod podman;
 mod prepare;
 mod short_hash;

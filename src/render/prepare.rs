@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::companions::companions;
 use super::context::{Context, RunnerTexts};
 use super::error::RenderError;
-use super::hole::{Filling, Holed, RESERVED, RunnerIdentity, has_holes, segments};
+use super::hole::{Filling, Holed, RESERVED, RunnerIdentity, segments};
 use super::line_marks::strip;
+use super::order::order;
 use super::template::{Rendered, Source, Templates};
 use super::{finish, podman};
 use crate::layers::{Layer, LayerStack, LayerText, Lines, Node, Objects, Origin, Unmatched, template};
-use crate::manifest::{EngineKind, RunnerManifest, Unhonoured};
+use crate::manifest::{EngineKind, JIT_CONFIG_KEY, RunnerManifest, SecretKey, Unhonoured};
 use crate::problem::{FieldPath, Problems};
-use crate::scale_set::{Instance, RunnerName, ScaleSet, slot_suffix};
+use crate::scale_set::{Instance, RUNNER_NAME_MAX, RunnerName, ScaleSet, hook_template_problems, slot_suffix};
 use crate::schema::{Shape, check};
 use crate::yaml::{Kind, Position, Tree};
 
@@ -40,6 +42,8 @@ pub struct PreparedRunner {
     pub(super) objects: Objects,
     /// What the user's layers say without effect.
     pub unmatched: Vec<Unmatched>,
+    /// What the user's layers say and the last layer says otherwise.
+    pub overruled: Vec<Unmatched>,
     /// What the engine will not do.
     pub unhonoured: Vec<Unhonoured>,
 }
@@ -53,7 +57,7 @@ impl PreparedRunner {
             slot: runner.slot,
             pod: self.pod.fill(&filling),
             companions: Arc::clone(&self.companions),
-            jit_config: filling.jit_config(),
+            jit_config: SecretKey { name: runner.name.as_str().to_owned(), key: JIT_CONFIG_KEY },
         }
     }
 }
@@ -68,26 +72,26 @@ pub fn prepare(request: &Request<'_>) -> Result<PreparedRunner, RenderError> {
     for layer in &request.stack.layers {
         check_reserved(layer)?;
         if layer.name == finish::LAST_LAYER {
-            finish::check_runner_first(&objects)?;
+            finish::check_runner_first(&objects, &last_of_users(request))?;
         }
         for document in documents(layer, &templates, &context, request)? {
             objects.merge(document)?;
         }
     }
     label_companions(&mut objects, &templates, &context)?;
-    finish::check(&objects)?;
-    finish::order_mounts(&mut objects);
+    finish::check(&mut objects, request)?;
     let unhonoured = match request.engine {
         EngineKind::Kubernetes => Vec::new(),
-        EngineKind::Podman => podman::translate(&mut objects, request.scale_set)?,
+        EngineKind::Podman => podman::translate(&mut objects, request.scale_set, request.stack)?,
     };
-    finish::order_fields(&mut objects);
+    order(&mut objects);
     let users: Vec<&str> = request.stack.layers.iter().filter(|layer| layer.users).map(|l| l.name.as_str()).collect();
     let unmatched = std::mem::take(&mut objects.unmatched);
     Ok(PreparedRunner {
         pod: Holed::new(&objects.pod().map(Node::to_json).unwrap_or_default()),
-        companions: finish::companions(&objects)?.into(),
+        companions: companions(&objects).into(),
         unmatched: unmatched.into_iter().filter(|part| users.contains(&&*part.origin.layer)).collect(),
+        overruled: overruled(&objects, &users),
         unhonoured,
         objects,
     })
@@ -174,7 +178,40 @@ fn no_reserved_character(text: &str, place: &str) -> Result<(), RenderError> {
     }
 }
 
-/// A user's layer must only print what is a hole: with a real runner it must say the same.
+/// Values of the user's in the pod that the last layer replaced by others.
+fn overruled(objects: &Objects, users: &[&str]) -> Vec<Unmatched> {
+    fn walk(node: &Node, path: &str, users: &[&str], found: &mut Vec<Unmatched>) {
+        let ours = &*node.origin.layer == finish::LAST_LAYER;
+        for old in node.replaced.iter().filter(|old| ours && users.contains(&&*old.origin.layer)) {
+            if old.value != node.to_json() {
+                let message = "this cannot be overridden".to_owned();
+                found.push(Unmatched { path: path.to_owned(), origin: old.origin.clone(), message });
+            }
+        }
+        for (key, value) in node.entries() {
+            walk(value, &format!("{path}.{key}"), users, found);
+        }
+        for (index, item) in node.items().iter().enumerate() {
+            walk(item, &format!("{path}[{index}]"), users, found);
+        }
+    }
+    let mut found = Vec::new();
+    for field in ["metadata", "spec"] {
+        if let Some(node) = objects.pod().and_then(|pod| pod.get(field)) {
+            walk(node, field, users, &mut found);
+        }
+    }
+    found
+}
+
+/// Where the user's last layer stands, for faults that have no other place.
+fn last_of_users(request: &Request<'_>) -> Origin {
+    let last = request.stack.layers.iter().rev().find(|layer| layer.users);
+    let (layer, file) = last.map_or(("", ""), |layer| (layer.name.as_str(), layer.file.as_str()));
+    Origin { layer: Arc::from(layer), file: Arc::from(file), line: 0 }
+}
+
+/// A user's layer must only print what is a hole: rendered for a real runner, it must say the same.
 fn check_holes(
     layer: &Layer,
     source: Source<'_>,
@@ -182,12 +219,18 @@ fn check_holes(
     templates: &Templates,
     request: &Request<'_>,
 ) -> Result<(), RenderError> {
-    if !source.text.contains("runner") && !source.text.contains("caches") && !source.text.contains("docker") {
+    /// More slots than this are not tried: a condition on slot 40 alone is a strange wish.
+    const SLOTS: u32 = 32;
+    if !["runner", "caches", "docker"].iter().any(|name| source.text.contains(name)) {
         return Ok(());
     }
-    for (name, slot) in [("a-0", 0), ("Probe-99", 99)] {
-        let Ok(runner_name) = RunnerName::parse(&name.to_lowercase()) else { continue };
-        let runner = RunnerIdentity { name: runner_name, id: u64::from(slot) + 1, slot };
+    let long = "x".repeat(RUNNER_NAME_MAX);
+    for slot in 0..=request.scale_set.max_runners.min(SLOTS) {
+        // The name of a runner as it will be, and the longest there may be.
+        let name =
+            if slot == 0 { RunnerName::new(&long, "a1b2c") } else { RunnerName::new(&request.instance.name, "x9d4m") };
+        let Ok(name) = name else { continue };
+        let runner = RunnerIdentity { name, id: u64::from(slot) + 1, slot };
         let texts = RunnerTexts {
             name: runner.name.as_str().to_owned(),
             id: runner.id.to_string(),
@@ -205,12 +248,23 @@ fn check_holes(
 
 /// Refuses misspelt fields in a user's layer for the pod, where the API server would be the first to say so.
 fn check_fields(documents: &[Tree], lines: &dyn Lines) -> Result<(), RenderError> {
-    use k8s_openapi::api::core::v1::{Pod, PodTemplate};
+    use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplate, ServiceAccount};
+    use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+    let root = FieldPath::root();
     let mut problems = Vec::new();
     for tree in documents.iter().filter(|tree| matches!(tree.kind, Kind::Mapping(_))) {
         problems.extend(match tree.get("kind").and_then(Tree::as_str) {
-            None | Some("Pod") => check::<Pod>("", tree, &FieldPath::root(), Shape::Patch),
-            Some(finish::HOOK_TEMPLATE) => check::<PodTemplate>("", tree, &FieldPath::root(), Shape::Patch),
+            None | Some("Pod") => check::<Pod>("", tree, &root, Shape::Patch),
+            Some(finish::HOOK_TEMPLATE) => {
+                let mut found = check::<PodTemplate>("", tree, &root, Shape::Patch);
+                found.extend(hook_template_problems("", tree, &root.key("template")));
+                found
+            }
+            Some("ConfigMap") => check::<ConfigMap>("", tree, &root, Shape::Patch),
+            Some("ServiceAccount") => check::<ServiceAccount>("", tree, &root, Shape::Patch),
+            Some("PersistentVolumeClaim") => check::<PersistentVolumeClaim>("", tree, &root, Shape::Patch),
+            Some("Role") => check::<Role>("", tree, &root, Shape::Patch),
+            Some("RoleBinding") => check::<RoleBinding>("", tree, &root, Shape::Patch),
             Some(_) => Vec::new(),
         });
     }
@@ -220,14 +274,4 @@ fn check_fields(documents: &[Tree], lines: &dyn Lines) -> Result<(), RenderError
         problem.at = Position { line, ..problem.at };
     }
     Problems::check(problems).map_err(RenderError::Fields)
-}
-
-/// Whether a companion has holes: it belongs to all runners and cannot name one.
-pub(super) fn names_a_runner(value: &Value) -> bool {
-    match value {
-        Value::String(text) => has_holes(text),
-        Value::Array(items) => items.iter().any(names_a_runner),
-        Value::Object(map) => map.iter().any(|(key, value)| has_holes(key) || names_a_runner(value)),
-        _ => false,
-    }
 }

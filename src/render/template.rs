@@ -14,7 +14,8 @@ use super::line_marks::{LineMap, is_marked, mark, unmark};
 use crate::layers::{Lines, TEMPLATES, script};
 use crate::yaml::{self, Tree};
 
-/// How much work a layer may make: a few hundred times what the largest of ours needs.
+/// How much work a layer may make: a few hundred times what the largest of ours needs. It bounds time, not memory: a
+/// layer that doubles a text forty times ends the program. Layers are written by those who own the machine.
 const FUEL: u64 = 500_000;
 
 /// A layer's template.
@@ -84,7 +85,9 @@ impl Templates {
         let (text, lines) = unmark(marked, files(source.file));
         let documents = yaml::read(&text).map_err(|error| {
             let (file, line) = lines.find(error.at.line);
-            let excerpt = text.lines().nth(usize::try_from(error.at.line).unwrap_or(1).max(1) - 1).unwrap_or_default();
+            // The template's own line, not the rendered one: that may hold what a user wants to keep to himself.
+            let written = TEMPLATES.iter().find(|template| *template.file == *file).map_or(source.text, |t| t.text);
+            let excerpt = written.lines().nth(usize::try_from(line).unwrap_or(1).max(1) - 1).unwrap_or_default();
             TemplateError {
                 layer: source.layer.to_owned(),
                 file: file.to_string(),

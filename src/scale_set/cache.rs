@@ -4,11 +4,12 @@
 
 use serde_json::Value;
 
-use super::cache_source::storage;
+use super::cache_source::{NIX_STORE as NIX_STORE_OF_HOST, storage};
 use super::cache_target::{
     self, DOCKER, NIX_DAEMON_SOCKET, NIX_STORE, WORK, check_nix_store, check_reserved, is_data_root, is_docker_socket,
     is_exclusive_by_default, is_forced_exclusive,
 };
+use super::path::is_in;
 use super::report::{Broken, Report};
 use super::rule::Rule;
 use super::slot::Source;
@@ -32,6 +33,9 @@ pub struct Cache {
     pub exclusive: bool,
     /// The mount of a mode or feature whose source this entry replaces.
     pub replaces: Option<BuiltIn>,
+    /// Its directory is a cache made for runners, so it may be given to the runner's user: not the host's Nix, not a
+    /// system directory, not a data root.
+    pub chown: bool,
 }
 
 /// What a cache is made of.
@@ -72,12 +76,13 @@ pub enum BuiltIn {
 
 impl BuiltIn {
     /// The built-in mount at a target, in a mode.
-    fn at(target: &str, mode: ContainerMode) -> Option<Self> {
+    fn at(target: &str, surroundings: Surroundings<'_>) -> Option<Self> {
         use ContainerMode::{CachedPrivilegedKubernetes, Dind};
-        match (target, mode) {
+        match (target, surroundings.mode) {
             (NIX_STORE, CachedPrivilegedKubernetes) => Some(Self::NixStore),
             (NIX_DAEMON_SOCKET, CachedPrivilegedKubernetes) => Some(Self::NixDaemonSocket),
-            (DOCKER, CachedPrivilegedKubernetes) => Some(Self::DockerCache),
+            // Without the Docker feature it is a cache like any other.
+            (DOCKER, CachedPrivilegedKubernetes) if surroundings.docker => Some(Self::DockerCache),
             (DOCKER, Dind) => Some(Self::DockerData),
             (WORK, _) => Some(Self::Work),
             _ => None,
@@ -102,16 +107,18 @@ impl BuiltIn {
 
 /// What an entry needs to know of the rest of the spec.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
+    pub(super) scale_set: &'a str,
     pub(super) mode: ContainerMode,
     pub(super) nix: bool,
+    pub(super) docker: bool,
 }
 
 /// The cache of one entry, or its refusals in the report.
 pub(super) fn validate(
     index: usize,
     entry: &CachePath,
-    surroundings: Surroundings,
+    surroundings: Surroundings<'_>,
     report: &mut Report<'_>,
 ) -> Option<Cache> {
     let path = FieldPath::root().key("cachePaths").index(index);
@@ -120,10 +127,10 @@ pub(super) fn validate(
     if let Some(target) = &target {
         report.accept(&path.key("target"), check_target(target, entry, surroundings.mode));
     }
-    let storage = storage(entry).map_err(|broken| (blamed_field(entry, broken.rule), broken));
+    let storage = storage(entry, surroundings.scale_set).map_err(|broken| (blamed_field(entry, broken.rule), broken));
     let storage = storage.map_err(|(field, broken)| report.refuse(&path.key(field), broken)).ok();
     let (target, storage) = (target?, storage?);
-    let replaces = BuiltIn::at(&target, surroundings.mode);
+    let replaces = BuiltIn::at(&target, surroundings);
     if let Some(built_in) = replaces {
         report.accept(&path, check_built_in(built_in, entry, &storage, surroundings));
     }
@@ -133,10 +140,16 @@ pub(super) fn validate(
         return None;
     }
     warn(&path, &target, &storage, replaces, report);
-    let read_only = entry.read_only.unwrap_or(replaces == Some(BuiltIn::NixStore) || target == "/nix/store");
+    let from_nix = matches!(&storage, Storage::HostPath { source, .. } if is_in(source.as_written(), "/nix"));
+    let from_store =
+        matches!(&storage, Storage::HostPath { source, .. } if is_in(source.as_written(), NIX_STORE_OF_HOST));
+    let read_only = entry.read_only.unwrap_or(replaces == Some(BuiltIn::NixStore) || from_store);
+    let storage = if from_nix { existing(storage) } else { storage };
+    let nix = from_nix || replaces.is_some_and(BuiltIn::is_nix);
+    let chown = !read_only && !nix && !entry.allow_system_path && !is_data_root(&target);
     let volume = replaces.map_or_else(|| format!("cache-{index}"), |built_in| built_in.volume().to_owned());
     let storage = with_slots(storage, exclusive?);
-    Some(Cache { index, volume, target, storage, read_only, exclusive: exclusive?, replaces })
+    Some(Cache { index, volume, target, storage, read_only, exclusive: exclusive?, replaces, chown })
 }
 
 /// The field of the entry that a rule about its storage is about.
@@ -154,7 +167,22 @@ fn blamed_field(entry: &CachePath, rule: Rule) -> &'static str {
 fn check_target(target: &str, entry: &CachePath, mode: ContainerMode) -> Result<(), Broken> {
     if is_docker_socket(target) {
         let is_socket = entry.type_ == Some(CacheType::Socket);
-        return if is_socket { Ok(()) } else { Err(docker_socket(target)) };
+        return match mode {
+            ContainerMode::Dind => Err(Broken::new(
+                Rule::CacheTargetDockerSocket,
+                format!("the target `{target}` is the sidecar's socket in mode `dind`"),
+                "remove the entry, or use another mode",
+            )),
+            _ if is_socket => Ok(()),
+            _ => Err(docker_socket(target)),
+        };
+    }
+    if target == WORK && entry.read_only == Some(true) {
+        return Err(Broken::new(
+            Rule::CacheTargetWorkReadOnly,
+            "a runner cannot work in a read-only work folder",
+            "remove `readOnly`",
+        ));
     }
     check_nix_store(target, entry.source.as_deref(), entry.read_only)?;
     check_reserved(target)?;
@@ -181,7 +209,7 @@ fn check_built_in(
     built_in: BuiltIn,
     entry: &CachePath,
     storage: &Storage,
-    surroundings: Surroundings,
+    surroundings: Surroundings<'_>,
 ) -> Result<(), Broken> {
     if !built_in.is_nix() {
         return Ok(());
@@ -202,6 +230,9 @@ fn check_built_in(
     }
     if built_in == BuiltIn::NixStore && entry.read_only == Some(false) {
         return fixed("the host's Nix store is mounted read-only", "remove `readOnly: false`; builds go to the daemon");
+    }
+    if built_in == BuiltIn::NixDaemonSocket && entry.read_only.is_some() {
+        return fixed("the socket's directory is mounted as it is", "remove `readOnly`");
     }
     if entry.exclusive == Some(true) {
         return fixed("the host's Nix store is shared by all runners", "remove `exclusive: true`");
@@ -286,15 +317,33 @@ fn check_data_root(target: &str, entry: &CachePath, storage: &Storage) -> Result
 }
 
 fn warn(path: &FieldPath, target: &str, storage: &Storage, replaces: Option<BuiltIn>, report: &mut Report<'_>) {
-    if is_docker_socket(target) {
+    let from_socket = matches!(storage, Storage::HostPath { source, .. } if is_docker_socket(source.as_written()));
+    if is_docker_socket(target) || from_socket {
         let message = "every job is root on the host through its Docker socket, and leaves containers there";
         report.warn("cache-docker-socket", path, message.to_owned(), "let the workflow start a Docker of its own");
+    }
+    // The runtime makes missing parents of a mount point for root, and then nothing else can be put beside it.
+    let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
+    if parent.starts_with("/home/runner/") && parent != WORK {
+        let message =
+            format!("`{parent}` will belong to root, unless the image has it: only `{target}` can be written");
+        report.warn("cache-target-parent", path, message, format!("mount `{parent}` itself"));
     }
     if let (Some(BuiltIn::NixStore), Storage::HostPath { source, .. }) = (replaces, storage)
         && source.as_written() != "/nix/store"
     {
         let message = format!("`{}` works only if it is the host's Nix store", source.as_written());
         report.warn("cache-nix-store", path, message, "a store needs its database: bind-mount `/nix/store` there");
+    }
+}
+
+/// What belongs to the host's Nix is never made if it is missing.
+fn existing(storage: Storage) -> Storage {
+    match storage {
+        Storage::HostPath { source, type_ } => {
+            Storage::HostPath { source, type_: Some(type_.unwrap_or(CacheType::Directory)) }
+        }
+        other => other,
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a cache may be made of: directories of the host, emptyDirs, volumes.
 
-use std::sync::LazyLock;
-
 use serde_json::Value;
 
 use super::cache::Storage;
@@ -12,7 +10,7 @@ use super::slot::Source;
 use crate::crd::CachePath;
 
 /// The storage an entry asks for.
-pub(super) fn storage(entry: &CachePath) -> Result<Storage, Broken> {
+pub(super) fn storage(entry: &CachePath, scale_set: &str) -> Result<Storage, Broken> {
     match (&entry.source, &entry.volume) {
         (Some(_), Some(_)) => Err(Broken::new(
             Rule::CacheSourceAndVolume,
@@ -26,7 +24,7 @@ pub(super) fn storage(entry: &CachePath) -> Result<Storage, Broken> {
         )),
         (None, Some(volume)) => volume_storage(entry, &volume.0),
         (Some(source), None) if source.is_empty() => empty_dir(entry),
-        (Some(source), None) => host_path(entry, source),
+        (Some(source), None) => host_path(entry, source, scale_set),
     }
 }
 
@@ -56,7 +54,7 @@ fn empty_dir(entry: &CachePath) -> Result<Storage, Broken> {
     Ok(Storage::EmptyDir { medium, size_limit: entry.size_limit.clone() })
 }
 
-fn host_path(entry: &CachePath, source: &str) -> Result<Storage, Broken> {
+fn host_path(entry: &CachePath, source: &str, scale_set: &str) -> Result<Storage, Broken> {
     refuse_empty_dir_options(entry)?;
     let source = Source::parse(source).map_err(|placeholder| {
         Broken::new(
@@ -66,11 +64,12 @@ fn host_path(entry: &CachePath, source: &str) -> Result<Storage, Broken> {
         )
     })?;
     let path = check_form(source.as_written())?;
-    if !entry.allow_system_path {
-        check_system(&path)?;
-    }
     // Placeholders survive normalisation, so the normalised text parses as well.
     let source = Source::parse(&path).unwrap_or(source);
+    if !entry.allow_system_path {
+        check_system(&source.of_slot(scale_set, 0))?;
+    }
+    check_nix_store(&path, entry)?;
     Ok(Storage::HostPath { source, type_: entry.type_ })
 }
 
@@ -112,6 +111,21 @@ fn check_system(path: &str) -> Result<(), Broken> {
     }
 }
 
+/// Whoever can write the store of the host without its daemon breaks it for the host (`runner-pods.md` 4 and 7).
+fn check_nix_store(path: &str, entry: &CachePath) -> Result<(), Broken> {
+    if is_in(path, NIX_STORE) && entry.read_only == Some(false) {
+        return Err(Broken::new(
+            Rule::CacheSourceNixStore,
+            format!("the source `{path}` is the host's Nix store, which only its daemon may write"),
+            "remove `readOnly: false`; builds go to the daemon",
+        ));
+    }
+    Ok(())
+}
+
+/// The host's Nix store.
+pub(super) const NIX_STORE: &str = "/nix/store";
+
 fn refuse_empty_dir_options(entry: &CachePath) -> Result<(), Broken> {
     let option = match (&entry.medium, &entry.size_limit) {
         (Some(_), _) => "medium",
@@ -148,14 +162,20 @@ fn volume_storage(entry: &CachePath, volume: &Value) -> Result<Storage, Broken> 
     }
 }
 
-/// A Kubernetes quantity: a number with a decimal or binary suffix.
+/// A Kubernetes quantity: a number with a decimal or binary suffix, or with an exponent.
 fn is_quantity(text: &str) -> bool {
-    static SUFFIXES: LazyLock<Vec<&str>> =
-        LazyLock::new(|| vec!["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "m", "k", "M", "G", "T", "P", "E"]);
-    let number = SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix)).unwrap_or(text);
-    number.starts_with(|first: char| first.is_ascii_digit())
-        && number.parse::<f64>().is_ok_and(f64::is_finite)
-        && !number.contains(['n', 'i'])
+    const SUFFIXES: [&str; 13] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "m", "k", "M", "G", "T", "P", "E"];
+    let number = SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix));
+    let plain = |text: &str| {
+        let digits = text.replacen('.', "", 1);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if let Some(number) = number {
+        plain(number)
+    } else {
+        let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        plain(number) && exponent.parse::<i8>().is_ok()
+    }
 }
 
 #[cfg(test)]
@@ -164,10 +184,10 @@ mod tests {
 
     #[test]
     fn quantities_are_numbers_with_a_suffix_of_kubernetes() {
-        for text in ["20Gi", "1.5G", "1000", "1e3", "64Mi"] {
+        for text in ["20Gi", "1.5G", "1000", "1e3", "64Mi", ".5Gi"] {
             assert!(is_quantity(text), "{text}");
         }
-        for text in ["", "Gi", "20GB", "-1Gi", "inf", "nan", "20 Gi"] {
+        for text in ["", "Gi", "20GB", "-1Gi", "inf", "nan", "20 Gi", "1e3Mi", "1..5"] {
             assert!(!is_quantity(text), "{text}");
         }
     }

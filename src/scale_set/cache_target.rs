@@ -29,6 +29,11 @@ pub(super) fn parse(target: &str) -> Result<String, Broken> {
     }
     match normalise(target) {
         Ok(path) if path == "/" => Err(root()),
+        Ok(path) if path.contains(['{', '}']) => Err(Broken::new(
+            Rule::CacheTargetForm,
+            format!("the target `{target}` contains a placeholder"),
+            "placeholders stand in the source: a target is the same for every runner",
+        )),
         Ok(path) => Ok(path),
         Err(PathFault::Relative) => Err(Broken::new(
             Rule::CacheTargetRelative,
@@ -56,7 +61,7 @@ pub(super) fn check_reserved(target: &str) -> Result<(), Broken> {
 
 /// Whether a writable directory at this target can be used by one runner only, whatever the user says.
 pub(super) fn is_forced_exclusive(target: &str) -> bool {
-    matches!(target, DOCKER | WORK | "/var/lib/containerd" | "/var/lib/buildkit")
+    target == WORK || is_data_root(target)
 }
 
 /// Whether a cache at this target is exclusive unless the user says otherwise (`runner-pods.md` 7).
@@ -73,9 +78,10 @@ pub(super) fn is_exclusive_by_default(target: &str) -> bool {
     is_forced_exclusive(target) || EXCLUSIVE.iter().any(|exclusive| is_in(target, exclusive))
 }
 
-/// Whether the target is a data root that only one daemon may open and that cannot be on a network file system.
-pub(super) fn is_data_root(target: &str) -> bool {
-    matches!(target, DOCKER | "/var/lib/containerd" | "/var/lib/buildkit")
+/// Whether the target is (part of) a data root that only one daemon may open, and that cannot be on a network file
+/// system.
+pub fn is_data_root(target: &str) -> bool {
+    [DOCKER, "/var/lib/containerd", "/var/lib/buildkit"].iter().any(|root| is_in(target, root))
 }
 
 /// Whether the target is the host's Docker socket.
@@ -108,15 +114,21 @@ impl Reserved {
 const RESERVED: &[Reserved] = &[
     Reserved {
         rule: Rule::CacheTargetNix,
-        exactly: &["/nix", "/nix/var", "/nix/var/nix", "/nix/var/nix/daemon-socket", "/nix/var/nix/profiles"],
-        below: &["/nix/var/nix/db"],
+        exactly: &["/nix", "/nix/var", "/nix/var/nix", "/nix/var/nix/daemon-socket"],
+        below: &["/nix/var/nix/db", "/nix/var/nix/profiles"],
         reason: "exposes Nix's own state, and clients would bypass the daemon",
         hint: "mount the store at `/nix/store-host` and the socket's directory at `/nix/var/nix/daemon-socket-host`",
     },
     Reserved {
         rule: Rule::CacheTargetRunner,
         exactly: &["/home", "/home/runner"],
-        below: &["/home/runner/externals", "/home/runner/bin"],
+        below: &[
+            "/home/runner/externals",
+            "/home/runner/bin",
+            "/home/runner/run.sh",
+            "/home/runner/run-helper.sh",
+            "/home/runner/config.sh",
+        ],
         reason: "hides the runner itself",
         hint: "sub-directories such as `/home/runner/.cargo` are fine",
     },
@@ -159,7 +171,22 @@ const RESERVED: &[Reserved] = &[
             "/usr/sbin",
             "/usr/local/bin",
         ],
-        below: &["/proc", "/sys", "/dev", "/run/secrets", "/var/run/secrets"],
+        below: &[
+            "/proc",
+            "/sys",
+            "/dev",
+            "/run/secrets",
+            "/var/run/secrets",
+            "/lib/x86_64-linux-gnu",
+            "/lib/aarch64-linux-gnu",
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib/aarch64-linux-gnu",
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/passwd",
+            "/etc/group",
+        ],
         reason: "hides a system directory of the container",
         hint: "choose a directory of your own; below `/tmp` and `/usr/local` new ones are fine, and `/dev/shm` is",
     },
@@ -170,7 +197,8 @@ pub(super) fn check_nix_store(target: &str, source: Option<&str>, read_only: Opt
     if !is_in(target, "/nix/store") {
         return Ok(());
     }
-    if target == "/nix/store" && source == Some("/nix/store") && read_only != Some(false) {
+    let real = source.and_then(|source| normalise(source).ok()).is_some_and(|source| source == "/nix/store");
+    if target == "/nix/store" && real && read_only != Some(false) {
         return Ok(());
     }
     let reason = if is_below(target, "/nix/store") {

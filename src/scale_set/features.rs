@@ -1,4 +1,4 @@
-//! The features of a runner beyond its caches: Nix, Docker, proxy, certificates, job hooks, timeouts.
+//! The features of a runner beyond its caches: Nix, Docker, proxy, certificates, timeouts.
 //!
 //! Each function takes what the user wrote and gives the feature as the layers need it.
 
@@ -70,12 +70,6 @@ pub enum CertificateAuthority {
     ConfigMap(KeyReference),
 }
 
-impl PartialEq for KeyReference {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.key == other.key
-    }
-}
-
 /// How long each phase of a runner's life may take (`runner-pods.md` 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -102,7 +96,7 @@ pub(super) fn nix(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> Option<
     let given = spec.nix.clone().unwrap_or_default();
     let enabled = given.enabled.unwrap_or(flagship);
     let path = FieldPath::root().key("nix");
-    if enabled && !flagship {
+    if (enabled || spec.nix.is_some() && given.enabled.is_none()) && !flagship {
         let message = "the host's Nix store is only mounted in mode `cached-privileged-kubernetes`";
         let hint = "use that mode, or mount the store read-only with `cachePaths`";
         report.refuse(&path, Broken::new(Rule::ModeFeature, message, hint));
@@ -118,7 +112,7 @@ pub(super) fn nix(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> Option<
         let hint = "name a profile of the host, such as `/nix/var/nix/profiles/default`";
         report.refuse(&path.key("profile"), Broken::new(Rule::NixSetting, message, hint));
     }
-    enabled.then(|| Nix {
+    (enabled && flagship).then(|| Nix {
         in_place: given.in_place.unwrap_or(true),
         profile: profile.trim_end_matches('/').to_owned(),
         search_path: given.search_path.unwrap_or_else(|| IMAGE_SEARCH_PATH.to_owned()),
@@ -201,7 +195,11 @@ pub(super) fn certificate_authority(given: &crd::Tls, report: &mut Report<'_>) -
         report.refuse(&path, Broken::new(Rule::CertificateAuthority, message, hint));
         None
     };
-    match (&given.certificate_authority.inline, &given.certificate_authority.config_map) {
+    let given = given.certificate_authority.as_ref()?;
+    match (&given.inline, &given.config_map) {
+        (Some(inline), None) if inline.contains("PRIVATE KEY") => {
+            refuse("`inline` holds a private key", "paste the certificates alone", report)
+        }
         (Some(inline), None) if inline.contains("-----BEGIN CERTIFICATE-----") => {
             Some(CertificateAuthority::Inline(inline.clone()))
         }

@@ -14,6 +14,7 @@ mod path;
 mod report;
 mod rule;
 mod slot;
+mod together;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -21,13 +22,16 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use cache::{BuiltIn, Cache, Storage};
+pub use cache_target::is_data_root;
 pub use features::{CertificateAuthority, Docker, Nix, Proxy, ProxyUrl, Timeouts};
+pub use hook_template::hook_template_problems;
 pub use name::{RUNNER_NAME_MAX, RunnerName, RunnerNameError, SCALE_SET_NAME_MAX};
 pub use rule::Rule;
 pub use slot::{SlotText, Source, slot_suffix};
+pub use together::{Placed, check_together};
 pub use validate::{Validated, validate};
 
-use crate::crd::{ContainerMode, Credentials, Layer};
+use crate::crd::{ContainerMode, Credentials, KeyReference};
 use crate::yaml::Tree;
 
 /// A runner scale set as the user meant it.
@@ -88,7 +92,18 @@ pub struct ScaleSet {
     /// The user's hook template, with its positions.
     pub hook_template: Option<Tree>,
     /// The user's layers, in order; their text is not read yet.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerSource>,
+}
+
+/// Where the text of a user's layer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerSource {
+    /// In a file, relative to the file that names it.
+    File(String),
+    /// In the spec itself.
+    Inline(String),
+    /// In a key of a ConfigMap.
+    ConfigMap(KeyReference),
 }
 
 /// Placement and resources, as Kubernetes spells them.
@@ -138,7 +153,11 @@ impl Instance {
         let docker = scale_set.docker.as_ref().filter(|_| !replaced).map(|docker| docker.source.pool(&self.name));
         let caches = scale_set.caches.iter().filter(|cache| cache.exclusive).filter_map(|cache| match &cache.storage {
             Storage::HostPath { source, .. } => Some(source.pool(&self.name)),
-            Storage::Volume(volume) => Some(volume.to_string()),
+            // A claim is of its namespace.
+            Storage::Volume(volume) => {
+                let volume = volume.to_string().replace("{scaleSet}", &self.name);
+                Some(format!("{}/{volume}", scale_set.namespace))
+            }
             Storage::EmptyDir { .. } => None,
         });
         let mut pools: Vec<String> = caches.chain(docker).collect();

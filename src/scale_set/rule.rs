@@ -35,7 +35,7 @@ rules! {
     CredentialsBoth = "credentials-both",
     /// `credentials` must name exactly one kind.
     CredentialsKind = "credentials-kind",
-    /// `instances` must be at least 1, and leave room for their number in the name.
+    /// `instances` must be between 1 and 256, and leave room for their number in the name.
     Instances = "instances",
     /// `maxRunners` must be at least 1.
     MaxRunners = "max-runners",
@@ -81,6 +81,8 @@ rules! {
     CacheTargetSystem = "cache-target-system",
     /// The target belongs to `DeskRun` or to the container hooks.
     CacheTargetOwned = "cache-target-owned",
+    /// A runner must be able to write its work folder.
+    CacheTargetWorkReadOnly = "cache-target-work-read-only",
     /// In mode `kubernetes` the work folder is a claim that the job's pod shares.
     CacheTargetWorkClaim = "cache-target-work-claim",
     /// The host's Docker socket must be asked for as a socket.
@@ -89,6 +91,8 @@ rules! {
     CacheSourceMissing = "cache-source-missing",
     /// An entry has a source and a volume.
     CacheSourceAndVolume = "cache-source-and-volume",
+    /// The host's Nix store must not be writable.
+    CacheSourceNixStore = "cache-source-nix-store",
     /// A source must be absolute.
     CacheSourceRelative = "cache-source-relative",
     /// A source must not contain `.`, `..`, `:` or control characters.
@@ -143,6 +147,8 @@ rules! {
     HookTemplateContainerField = "hook-template-container-field",
     /// A `$` container without a name behind the `$`.
     HookTemplateContainerName = "hook-template-container-name",
+    /// A label by which the hook's pods are found.
+    HookTemplateLabel = "hook-template-label",
     /// A volume that the hook makes itself.
     HookTemplateVolume = "hook-template-volume",
     /// A mount at a path that the hook uses itself.

@@ -92,9 +92,11 @@ impl Source {
     }
 
     /// Whether directories of some slots of the two sources are the same, or one lies in the other.
-    pub(super) fn meets(&self, other: &Source, scale_set: &str) -> bool {
-        let pattern = |source: &Source| source.expand(scale_set, SlotText { number: "\0", suffix: "\u{1}" });
-        let (mine, theirs) = (pattern(self), pattern(other));
+    ///
+    /// Each is given with the name of its scale set.
+    pub(super) fn meets(&self, scale_set: &str, other: &Source, other_scale_set: &str) -> bool {
+        let pattern = |source: &Source, name: &str| source.expand(name, SlotText { number: "\0", suffix: "\u{1}" });
+        let (mine, theirs) = (pattern(self, scale_set), pattern(other, other_scale_set));
         mine.split('/').zip(theirs.split('/')).all(|(mine, theirs)| components_meet(mine, theirs))
     }
 }
@@ -178,8 +180,8 @@ mod tests {
             ("/nvme/cargo", false),
         ] {
             let other = Source::parse(other).unwrap();
-            assert_eq!(docker.meets(&other, "ws"), meets, "{other:?}");
-            assert_eq!(other.meets(&docker, "ws"), meets, "{other:?}");
+            assert_eq!(docker.meets("ws", &other, "ws"), meets, "{other:?}");
+            assert_eq!(other.meets("ws", &docker, "ws"), meets, "{other:?}");
         }
     }
 
@@ -193,7 +195,7 @@ mod tests {
             ("/nvme/a-{slot}", "/nvme/a", true),
             ("/nvme/a", "/nvme/b", false),
         ] {
-            assert_eq!(exclusive(first).meets(&exclusive(second), "ws"), meets, "{first} {second}");
+            assert_eq!(exclusive(first).meets("ws", &exclusive(second), "ws"), meets, "{first} {second}");
         }
     }
 }

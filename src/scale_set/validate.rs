@@ -11,7 +11,7 @@ use super::features;
 use super::name::{SCALE_SET_NAME_MAX, dns_label, label_from};
 use super::report::{Broken, Report};
 use super::rule::Rule;
-use super::{Cache, Docker, Placement, ScaleSet, cache_pairs, hook_template};
+use super::{Cache, Docker, LayerSource, Placement, ScaleSet, cache_pairs, hook_template};
 use crate::crd::{CachePath, ContainerMode, Document, FreeForm, Object, RunnerScaleSetSpec};
 use crate::problem::{FieldPath, Problem, Problems};
 use crate::schema::{Shape, check};
@@ -31,7 +31,9 @@ const DEFAULT_IMAGE: &str = "ghcr.io/actions/actions-runner:2.336.0";
 /// Docker's image for the sidecar; 29 makes its own cgroup namespace (`runner-pods.md` 2.3).
 const DEFAULT_DIND_IMAGE: &str = "docker:29-dind";
 const DEFAULT_MAX_RUNNERS: u32 = 4;
-/// Of documents without a name that did not come from a file.
+/// Each is a scale set with a message session of its own; more than this is a slip of the keyboard.
+const MAX_INSTANCES: u32 = 256;
+/// Of documents without a name whose file's name gives none.
 const DEFAULT_NAME: &str = "deskrun";
 
 /// Validates a `RunnerScaleSet` document; `None` for other kinds. `name` overrides the name that the document gives.
@@ -48,14 +50,16 @@ fn scale_set(spec: &RunnerScaleSetSpec, name: String, report: &mut Report<'_>) -
     check_kubernetes_parts(spec, report);
     check_numbers(spec, &name, report);
     check_registration(spec, report);
-    check_layers(spec, report);
+    let layers = layers(spec, report);
     let nix = features::nix(spec, report);
     let docker = features::docker(spec, report);
     let container_hooks = container_hooks(spec, report);
-    let caches = caches(spec, &name, nix.as_ref(), report);
-    check_hook_template(container_hooks, docker.as_ref(), report);
+    let caches = caches(spec, &name, nix.as_ref(), docker.as_ref(), report);
+    check_hook_template(spec.container_mode, container_hooks, report);
+    let root = FieldPath::root();
+    let dind_image = spec.docker.as_ref().and_then(|docker| docker.image.as_deref());
     let document = report.document;
-    let tree = |field: &str| document.spec_node(&FieldPath::root().key(field)).filter(|tree| !is_null(tree)).cloned();
+    let tree = |field: &str| document.spec_node(&root.key(field)).filter(|tree| !is_null(tree)).cloned();
     ScaleSet {
         name,
         namespace: document.namespace.clone().unwrap_or_else(|| "default".to_owned()),
@@ -68,13 +72,8 @@ fn scale_set(spec: &RunnerScaleSetSpec, name: String, report: &mut Report<'_>) -
         min_runners: spec.min_runners.unwrap_or(0),
         max_runners: spec.max_runners.unwrap_or(DEFAULT_MAX_RUNNERS),
         mode: spec.container_mode,
-        image: image("image", spec.image.as_deref(), DEFAULT_IMAGE, report),
-        dind_image: image(
-            "docker",
-            spec.docker.as_ref().and_then(|docker| docker.image.as_deref()),
-            DEFAULT_DIND_IMAGE,
-            report,
-        ),
+        image: image(&root.key("image"), spec.image.as_deref(), DEFAULT_IMAGE, report),
+        dind_image: image(&root.key("docker").key("image"), dind_image, DEFAULT_DIND_IMAGE, report),
         caches,
         nix,
         docker,
@@ -89,7 +88,7 @@ fn scale_set(spec: &RunnerScaleSetSpec, name: String, report: &mut Report<'_>) -
         file: document.file.clone(),
         template: tree("template"),
         hook_template: tree("hookTemplate"),
-        layers: spec.layers.clone(),
+        layers,
     }
 }
 
@@ -113,9 +112,10 @@ fn scale_set_name(document: &Document, given: Option<&str>, report: &mut Report<
 fn check_numbers(spec: &RunnerScaleSetSpec, name: &str, report: &mut Report<'_>) {
     let root = FieldPath::root();
     if let Some(instances) = spec.instances {
-        if instances == 0 {
-            let broken = Broken::new(Rule::Instances, "0 instances are none at all", "give 1 or more, or remove it");
-            report.refuse(&root.key("instances"), broken);
+        if instances == 0 || instances > MAX_INSTANCES {
+            let message = format!("there cannot be {instances} instances");
+            let hint = format!("give 1 to {MAX_INSTANCES}, or remove it for one without a number");
+            report.refuse(&root.key("instances"), Broken::new(Rule::Instances, message, hint));
         } else if name.len() + 1 + instances.to_string().len() > SCALE_SET_NAME_MAX {
             let message = format!("`{name}-{instances}` is longer than {SCALE_SET_NAME_MAX} characters");
             report.refuse(&root.key("instances"), Broken::new(Rule::Instances, message, "choose a shorter name"));
@@ -187,15 +187,21 @@ fn config_url_fault(url: &str) -> Option<Broken> {
     }
 }
 
-fn check_layers(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) {
+fn layers(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> Vec<LayerSource> {
+    let mut layers = Vec::new();
     for (index, layer) in spec.layers.iter().enumerate() {
-        let sources = [layer.file.is_some(), layer.inline.is_some(), layer.config_map.is_some()];
-        if sources.into_iter().filter(|given| *given).count() != 1 {
-            let message = "exactly one of `file`, `inline` and `configMap` is needed";
-            let broken = Broken::new(Rule::LayerSource, message, "keep one of them");
-            report.refuse(&FieldPath::root().key("layers").index(index), broken);
+        match (&layer.file, &layer.inline, &layer.config_map) {
+            (Some(file), None, None) => layers.push(LayerSource::File(file.clone())),
+            (None, Some(text), None) => layers.push(LayerSource::Inline(text.clone())),
+            (None, None, Some(reference)) => layers.push(LayerSource::ConfigMap(reference.clone())),
+            _ => {
+                let message = "exactly one of `file`, `inline` and `configMap` is needed";
+                let broken = Broken::new(Rule::LayerSource, message, "keep one of them");
+                report.refuse(&FieldPath::root().key("layers").index(index), broken);
+            }
         }
     }
+    layers
 }
 
 fn container_hooks(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> bool {
@@ -218,26 +224,35 @@ fn container_hooks(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> bool {
     }
 }
 
-fn caches(spec: &RunnerScaleSetSpec, name: &str, nix: Option<&super::Nix>, report: &mut Report<'_>) -> Vec<Cache> {
-    let surroundings = Surroundings { mode: spec.container_mode, nix: nix.is_some() };
+fn caches(
+    spec: &RunnerScaleSetSpec,
+    name: &str,
+    nix: Option<&super::Nix>,
+    docker: Option<&Docker>,
+    report: &mut Report<'_>,
+) -> Vec<Cache> {
+    let first = if spec.instances.is_some() { format!("{name}-1") } else { name.to_owned() };
+    let surroundings =
+        Surroundings { scale_set: &first, mode: spec.container_mode, nix: nix.is_some(), docker: docker.is_some() };
     let validated = |(index, entry): (usize, &CachePath)| cache::validate(index, entry, surroundings, report);
     let mut caches: Vec<Cache> = spec.cache_paths.iter().enumerate().filter_map(validated).collect();
-    cache_pairs::validate(&caches, name, nix.is_some(), report);
+    cache_pairs::validate(&caches, &first, nix.is_some(), docker, report);
     if nix.is_some_and(|nix| nix.in_place) {
-        // The Nix feature makes this very mount itself.
+        // The Nix feature makes this very mount itself; `cache_pairs` has refused another store beside it.
         caches.retain(|cache| cache.target != "/nix/store");
     }
     caches
 }
 
-fn check_hook_template(container_hooks: bool, docker: Option<&Docker>, report: &mut Report<'_>) {
+fn check_hook_template(mode: ContainerMode, container_hooks: bool, report: &mut Report<'_>) {
     let path = FieldPath::root().key("hookTemplate");
     let document = report.document;
-    let Some(template) = document.spec_node(&path).filter(|tree| !is_null(tree)) else { return };
+    let empty = |tree: &&Tree| !is_null(tree) && !tree.entries().is_empty();
+    let Some(template) = document.spec_node(&path).filter(empty) else { return };
     if !container_hooks {
-        let message = match docker {
-            Some(_) => "there are no pods to apply it to: `containerHooks` is switched off",
-            None => "there are no pods to apply it to: this mode has no container hooks",
+        let message = match mode {
+            ContainerMode::Dind => "there are no pods to apply it to: this mode has no container hooks",
+            _ => "there are no pods to apply it to: `containerHooks` is switched off",
         };
         let hint = "remove it, or say `containerHooks: true` in a mode that has them";
         report.refuse(&path, Broken::new(Rule::HookTemplateUnused, message, hint));
@@ -245,13 +260,11 @@ fn check_hook_template(container_hooks: bool, docker: Option<&Docker>, report: &
     hook_template::validate(template, report);
 }
 
-fn image(field: &str, given: Option<&str>, default: &str, report: &mut Report<'_>) -> String {
+fn image(path: &FieldPath, given: Option<&str>, default: &str, report: &mut Report<'_>) -> String {
     let image = given.unwrap_or(default);
     if image.is_empty() || image.contains(|c: char| c.is_whitespace() || c.is_control()) {
         let message = format!("`{image}` is not an image");
-        let path = FieldPath::root().key(field);
-        let path = if field == "image" { path } else { path.key("image") };
-        report.refuse(&path, Broken::new(Rule::Image, message, format!("write a reference such as `{default}`")));
+        report.refuse(path, Broken::new(Rule::Image, message, format!("write a reference such as `{default}`")));
     }
     image.to_owned()
 }

@@ -43,16 +43,29 @@ nested() {
             umount -l /sys/fs/cgroup 2>/dev/null || true
             mount -t cgroup2 cgroup2 /sys/fs/cgroup
             mkdir -p /sys/fs/cgroup/deskrun
-            for process in $(cat /sys/fs/cgroup/cgroup.procs); do
-                echo "$process" >/sys/fs/cgroup/deskrun/cgroup.procs 2>/dev/null || true
-            done
-            for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
-                echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
+            # A process may be forked in between: until no one is left in the root, controllers are refused.
+            controllers=$(sed "s/ / +/g; s/^/+/" /sys/fs/cgroup/cgroup.controllers)
+            tries=50
+            until echo "$controllers" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null; do
+                tries=$((tries - 1))
+                [ "$tries" -gt 0 ] || break
+                for process in $(cat /sys/fs/cgroup/cgroup.procs); do
+                    echo "$process" >/sys/fs/cgroup/deskrun/cgroup.procs 2>/dev/null || true
+                done
             done
             exec "$@"' nested "$@"
     else
         "$@"
     fi
+}
+
+# The runner image has dockerd but no iptables, without which it does not come up.
+install_iptables() {
+    if command -v iptables >/dev/null; then return; fi
+    echo "deskrun-docker: installing iptables, which this image lacks; an image with it starts sooner" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update && apt-get install --yes --no-install-recommends iptables; } >>"$log" 2>&1 ||
+        fail "there is no iptables in this image and it could not be installed; see $log"
 }
 
 answers_or_died() {
@@ -67,6 +80,7 @@ start() {
     command -v dockerd >/dev/null || fail "there is no dockerd in this image; install Docker before starting it"
     rm -f "$pid_file"
     : >"$log"
+    install_iptables
     group=
     if grep -q '^docker:' /etc/group; then group=--group=docker; fi
     # Without RUNNER_TRACKING_ID the runner does not take the daemon for a leftover of a step.
@@ -99,17 +113,19 @@ stop() {
 # The end of a job: its containers with their anonymous volumes and its networks go, images and build cache stay.
 finish() {
     daemon_pid >/dev/null || return 0
-    containers=$(docker ps --all --quiet 2>/dev/null) || containers=
+    # Job hooks have no limit of their own, and a daemon that hangs must not hold the runner.
+    containers=$(timeout 20 docker ps --all --quiet 2>/dev/null) || containers=
     # shellcheck disable=SC2086
-    [ -z "$containers" ] || docker rm --force --volumes $containers >/dev/null || true
-    docker network prune --force >/dev/null || true
+    [ -z "$containers" ] || timeout 60 docker rm --force --volumes $containers >/dev/null || true
+    timeout 20 docker network prune --force >/dev/null || true
     stop
 }
 
 case "${1:-}" in
 start | stop | restart | finish)
     if [ "$(id -u)" != 0 ]; then
-        exec sudo -n -- "$0" "$@"
+        exec sudo -n -- env "DESKRUN_DOCKER_START_SECONDS=$start_seconds" "DESKRUN_DOCKER_STOP_SECONDS=$stop_seconds" \
+            "$0" "$@"
     fi
     ;;
 esac

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ pub fn check(objects: &[Value]) -> Vec<String> {
         faults.extend(check_types(object));
         faults.extend(check_no_secret(object));
         faults.extend(check_metadata(object));
+        faults.extend(check_plain(object));
     }
     let names: BTreeSet<(&str, &str)> = objects.iter().map(|object| (text(object, "/kind"), name(object))).collect();
     let pods: Vec<&Value> = objects.iter().filter(|object| object["kind"] == "Pod").collect();
@@ -31,6 +32,35 @@ pub fn check(objects: &[Value]) -> Vec<String> {
     for object in objects {
         if let Some(content) = object.pointer("/data/content").and_then(Value::as_str) {
             faults.extend(check_hook_template(content));
+            let filled = objects.iter().any(|object| object.to_string().contains("/hook-template/content >"));
+            if content.contains("@DESKRUN_") && !filled {
+                faults.push("nothing fills in the hook template's placeholders".to_owned());
+            }
+        }
+    }
+    faults
+}
+
+/// Nothing of the machinery is left: no holes, no marks, no directives; and every object says what it is.
+fn check_plain(object: &Value) -> Vec<String> {
+    fn directives(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.keys().filter(|key| key.starts_with('$')).map(|key| format!("`{key}` is left")));
+                map.values().for_each(|value| directives(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| directives(item, found)),
+            _ => {}
+        }
+    }
+    let mut faults = Vec::new();
+    directives(object, &mut faults);
+    if object.to_string().chars().any(|character| ('\u{E000}'..='\u{E1FF}').contains(&character)) {
+        faults.push(format!("{} contains private-use characters", name(object)));
+    }
+    for field in ["/apiVersion", "/kind", "/metadata/name"] {
+        if text(object, field).is_empty() {
+            faults.push(format!("an object has no {field}: {object}"));
         }
     }
     faults
@@ -147,6 +177,17 @@ fn check_references(pod: &Value, names: &BTreeSet<(&str, &str)>) -> Vec<String> 
             faults.push(format!("there is no ConfigMap {config_map}"));
         }
     }
+    let containers = ["initContainers", "containers"].into_iter().flat_map(|field| list(&pod["spec"], field));
+    let of_env = |container: &Value| {
+        let keys = list(container, "env").iter().filter_map(|item| item.pointer("/valueFrom/configMapKeyRef/name"));
+        let all = list(container, "envFrom").iter().filter_map(|item| item.pointer("/configMapRef/name"));
+        keys.chain(all).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for config_map in containers.flat_map(of_env) {
+        if !config_map.starts_with("user-") && !names.contains(&("ConfigMap", config_map.as_str())) {
+            faults.push(format!("there is no ConfigMap {config_map} for a variable"));
+        }
+    }
     faults
 }
 
@@ -239,6 +280,7 @@ fn check_types(object: &Value) -> Vec<String> {
     match text(object, "/kind") {
         "Pod" => strict::<Pod>(object),
         "ConfigMap" => strict::<ConfigMap>(object),
+        "PersistentVolumeClaim" => strict::<PersistentVolumeClaim>(object),
         "ServiceAccount" => strict::<ServiceAccount>(object),
         "Role" => strict::<Role>(object),
         "RoleBinding" => strict::<RoleBinding>(object),

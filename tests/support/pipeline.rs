@@ -9,7 +9,10 @@ use serde_json::Value;
 
 /// The scale set of a text with one document.
 pub fn scale_set(text: &str) -> Result<ScaleSet, String> {
-    let documents = crd::read("spec.yaml", text, &[]).map_err(|problems| format!("{:?}", problems.as_slice()))?;
+    let crd::Read { documents, problems } = crd::read("spec.yaml", text, &[]);
+    if !problems.is_empty() {
+        return Err(format!("{problems:?}"));
+    }
     let validated = documents.first().and_then(|document| validate(document, None)).ok_or("there is no scale set")?;
     validated.map(|validated| validated.scale_set).map_err(|problems| format!("{:?}", problems.as_slice()))
 }
