@@ -15,10 +15,13 @@
 
 pub mod cli;
 pub mod crd;
+pub mod github;
 pub mod layers;
+pub mod listener;
 pub mod manifest;
 pub mod problem;
 pub mod render;
 pub mod scale_set;
 pub mod schema;
+pub mod secret;
 pub mod yaml;

@@ -1,0 +1,124 @@
+//! What proves to GitHub that we may register runners (`scale-set-protocol.md` 2.1, 2.2).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+
+use crate::secret::Secret;
+
+/// A personal access token, or a GitHub App's installation.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A personal access token.
+    Token(Secret),
+    /// A GitHub App.
+    App {
+        /// The App.
+        issuer: AppIssuer,
+        /// Where it is installed.
+        installation_id: u64,
+        /// Its key in PEM form.
+        private_key: Secret,
+    },
+}
+
+/// How an App is named: by its client id, or by its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppIssuer(pub String);
+
+/// Credentials that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// A part is missing or empty.
+    #[error("the credentials lack `{0}`")]
+    Missing(&'static str),
+    /// A token and an App at once.
+    #[error("the credentials hold a token and a GitHub App; one of them must go")]
+    Both,
+    /// The installation's id is no number.
+    #[error("`github_app_installation_id` is not a number")]
+    InstallationId,
+    /// The key cannot be read.
+    #[error("the GitHub App's private key is not an RSA key in PEM form")]
+    Key,
+    /// Apps do not exist there.
+    #[error("GitHub Apps cannot register runners for an enterprise; use a token with `manage_runners:enterprise`")]
+    Enterprise,
+}
+
+impl Credentials {
+    /// Reads the keys that ARC uses in its secrets.
+    pub fn from_secret(data: &BTreeMap<String, Secret>) -> Result<Self, CredentialsError> {
+        let given = |name: &str| data.get(name).filter(|secret| !secret.is_empty()).cloned();
+        let app = ["github_app_id", "github_app_installation_id", "github_app_private_key"];
+        let has_app = app.iter().any(|name| given(name).is_some());
+        match given("github_token") {
+            Some(_) if has_app => Err(CredentialsError::Both),
+            Some(token) => Ok(Self::Token(token)),
+            None if !has_app => Err(CredentialsError::Missing("github_token")),
+            None => {
+                let part = |name: &'static str| given(name).ok_or(CredentialsError::Missing(name));
+                let installation = part("github_app_installation_id")?;
+                Ok(Self::App {
+                    issuer: AppIssuer(part("github_app_id")?.expose().to_owned()),
+                    installation_id: installation.expose().parse().map_err(|_| CredentialsError::InstallationId)?,
+                    private_key: part("github_app_private_key")?,
+                })
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iat: i64,
+    exp: i64,
+    iss: &'a str,
+}
+
+/// The App's own token: issued a minute ago, for clocks differ, and good for eight more.
+pub(super) fn app_token(issuer: &AppIssuer, key: &Secret, now: Timestamp) -> Result<Secret, CredentialsError> {
+    const SKEW: i64 = 60;
+    const LIFE: i64 = 9 * 60;
+    let key = EncodingKey::from_rsa_pem(key.expose().as_bytes()).map_err(|_| CredentialsError::Key)?;
+    let iat = now.as_second() - SKEW;
+    let claims = Claims { iat, exp: iat + LIFE, iss: &issuer.0 };
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key);
+    token.map(|token| Secret::new(&token)).map_err(|_| CredentialsError::Key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), Secret::new(text))).collect()
+    }
+
+    #[test]
+    fn arcs_secret_keys_are_read_and_half_credentials_refused() {
+        assert!(matches!(Credentials::from_secret(&data(&[("github_token", "t\n")])), Ok(Credentials::Token(_))));
+        let app = [("github_app_id", "Iv1"), ("github_app_installation_id", "7"), ("github_app_private_key", "k")];
+        assert!(matches!(
+            Credentials::from_secret(&data(&app)),
+            Ok(Credentials::App { installation_id: 7, ref issuer, .. }) if issuer.0 == "Iv1"
+        ));
+        let both = [&app[..], &[("github_token", "t")]].concat();
+        assert!(matches!(Credentials::from_secret(&data(&both)), Err(CredentialsError::Both)));
+        assert!(matches!(
+            Credentials::from_secret(&data(&app[..2])),
+            Err(CredentialsError::Missing("github_app_private_key"))
+        ));
+        assert!(matches!(Credentials::from_secret(&data(&[])), Err(CredentialsError::Missing("github_token"))));
+        let odd = [app[0], ("github_app_installation_id", "x"), app[2]];
+        assert!(matches!(Credentials::from_secret(&data(&odd)), Err(CredentialsError::InstallationId)));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_without_being_shown() {
+        let error = app_token(&AppIssuer("1".into()), &Secret::new("-----BEGIN hunter2"), Timestamp::UNIX_EPOCH);
+        assert!(!error.unwrap_err().to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,128 @@
+//! How requests travel: any tower service, and the one that speaks HTTP.
+//!
+//! A transport sends one request and gives one whole answer. It does not retry, follow redirects or know tokens.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryFutureExt};
+use tower::util::BoxCloneSyncService;
+
+/// A request with its whole body.
+pub type Request = http::Request<Bytes>;
+/// An answer with its whole body.
+pub type Response = http::Response<Bytes>;
+/// Anything that answers requests; cloned for every call, so that calls go in parallel.
+pub type Transport = BoxCloneSyncService<Request, Response, TransportError>;
+
+/// An answer larger than this is not one of GitHub's.
+const MAX_BODY: usize = 8 << 20;
+/// How long a connection may take (`scale-set-protocol.md` 6.2).
+const CONNECT: Duration = Duration::from_secs(10);
+/// Keeps a held poll's connection alive through routers that forget quiet ones.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// A request that got no whole answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    /// What happened.
+    pub fault: TransportFault,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kinds of failures that make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportFault {
+    /// No connection came about: nothing was sent.
+    Unreachable,
+    /// The server's certificate is not trusted.
+    Certificate,
+    /// The connection broke: the request may have had its effect.
+    Interrupted,
+    /// The answer is not one of GitHub's.
+    Unusable,
+}
+
+impl TransportError {
+    /// A failure without a cause in another library.
+    pub fn new(fault: TransportFault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), source: None }
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let chain = causes(&error);
+        let certificate = ["certificate", "UnknownIssuer", "invalid peer"].iter().any(|mark| chain.contains(mark));
+        let (fault, message) = match (error.is_connect(), certificate) {
+            (_, true) => (TransportFault::Certificate, "the server's certificate is not trusted"),
+            (true, false) => (TransportFault::Unreachable, "the server cannot be reached"),
+            (false, false) => (TransportFault::Interrupted, "the connection broke"),
+        };
+        Self { fault, message: message.to_owned(), source: Some(Box::new(error)) }
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// The way to GitHub.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// Proxy for all requests, with user and password in it if it wants them. Without one the environment decides.
+    pub proxy: Option<String>,
+    /// Certificate authorities beside the system's, in PEM form.
+    pub certificate_authorities: Vec<String>,
+}
+
+/// A transport that speaks HTTP. Fails if a certificate or the proxy cannot be read.
+pub fn over_http(options: &HttpOptions) -> Result<Transport, TransportError> {
+    let unusable = |error: reqwest::Error| TransportError {
+        fault: TransportFault::Unusable,
+        message: "the proxy or a certificate authority cannot be used".to_owned(),
+        source: Some(Box::new(error.without_url())),
+    };
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .tcp_keepalive(KEEP_ALIVE)
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(proxy) = &options.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable)?);
+    }
+    for pem in &options.certificate_authorities {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    let client = builder.build().map_err(unusable)?;
+    Ok(BoxCloneSyncService::new(tower::service_fn(move |request: Request| send(client.clone(), request))))
+}
+
+async fn send(client: reqwest::Client, request: Request) -> Result<Response, TransportError> {
+    let request = request.map(reqwest::Body::from);
+    let request = reqwest::Request::try_from(request).map_err(TransportError::of)?;
+    let response = client.execute(request).map_err(TransportError::of).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = BytesMut::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(TransportError::of)?;
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(TransportError::new(TransportFault::Unusable, "the answer is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut answer = http::Response::new(body.freeze());
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    Ok(answer)
+}

@@ -1,0 +1,297 @@
+//! The listener's loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backoff;
+use super::book::Book;
+use super::demand::{Demand, JobNews, Phase};
+use super::session_memory::SessionMemory;
+use crate::github::{
+    ActionsService, Envelope, Environment, Exception, GitHubError, JobEvent, MessageSession, Poll, Statistics,
+};
+
+/// How long closing the session may take when the process ends (`scale-set-protocol.md` 4.10).
+const CLOSING: Duration = Duration::from_secs(30);
+/// After so many failures in a row the session is renewed, in case it is the session that is broken.
+const FAILURES_BEFORE_REFRESH: u32 = 3;
+
+/// One scale set's listener.
+#[derive(Debug)]
+pub struct Listener {
+    service: ActionsService,
+    environment: Environment,
+    scale_set: i64,
+    owner: String,
+    memory: Arc<dyn SessionMemory>,
+    outlets: Outlets,
+    book: Book,
+    demand: Demand,
+    /// The highest delivery that was handled; older ones are replays.
+    handled: i64,
+    /// Handled deliveries whose acknowledgement has not come through yet.
+    unacknowledged: Vec<i64>,
+}
+
+/// Where a listener gets its orders, and where its results go.
+#[derive(Debug)]
+pub struct Outlets {
+    /// How many jobs the scale set may own; read anew for every poll.
+    pub capacity: watch::Receiver<u32>,
+    /// The latest demand.
+    pub demand: watch::Sender<Demand>,
+    /// What happened to jobs, each once.
+    pub news: mpsc::UnboundedSender<JobNews>,
+    /// Becomes true when the listener shall end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Why a session is not polled any more.
+enum End {
+    Stopped,
+    /// The session is gone: a new one is needed.
+    Lost,
+}
+
+impl Listener {
+    /// A listener of a scale set. `owner` is shown by GitHub in conflicts.
+    pub fn new(
+        service: ActionsService,
+        environment: Environment,
+        scale_set: i64,
+        owner: String,
+        memory: Arc<dyn SessionMemory>,
+        outlets: Outlets,
+    ) -> Self {
+        let (book, demand) = (Book::default(), Demand::default());
+        Self {
+            service,
+            environment,
+            scale_set,
+            owner,
+            memory,
+            outlets,
+            book,
+            demand,
+            handled: 0,
+            unacknowledged: Vec::new(),
+        }
+    }
+
+    /// Listens until it is told to stop; then the session is closed. No error of GitHub's ends it.
+    pub async fn run(mut self) {
+        self.close_predecessor().await;
+        while let Some(mut session) = self.open().await {
+            match self.listen(&mut session).await {
+                End::Lost => self.memory.keep(None),
+                End::Stopped => {
+                    self.close(&session).await;
+                    break;
+                }
+            }
+        }
+        self.publish_phase(Phase::Closed);
+    }
+
+    /// A session that this controller left behind when it died would block it for a minute and a half.
+    async fn close_predecessor(&self) {
+        let Some(id) = self.memory.recall() else { return };
+        match timeout(CLOSING, MessageSession::close_by_id(&self.service, self.scale_set, &id)).await {
+            Ok(Ok(())) => self.memory.keep(None),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot close the session of the previous run"),
+            Err(_) => tracing::warn!("closing the session of the previous run took too long"),
+        }
+    }
+
+    /// Opens a session, however long it takes; `None` when told to stop.
+    async fn open(&mut self) -> Option<MessageSession> {
+        let started = Instant::now();
+        let mut failures = 0;
+        loop {
+            let error = tokio::select! {
+                opened = MessageSession::open(&self.service, self.scale_set, &self.owner) => match opened {
+                    Ok(session) => {
+                        self.memory.keep(Some(&session.id));
+                        self.learn(session.statistics);
+                        self.publish_phase(Phase::Listening);
+                        return Some(session);
+                    }
+                    Err(error) => error,
+                },
+                () = stopped(self.outlets.stop.clone()) => return None,
+            };
+            failures += 1;
+            let fraction = self.environment.fraction();
+            let wait = if *error.exception() == Exception::SessionConflict {
+                backoff::conflict(started.elapsed(), fraction)
+            } else {
+                backoff::after(failures, fraction)
+            };
+            self.wait(&words(&error, started.elapsed()), wait).await?;
+        }
+    }
+
+    async fn listen(&mut self, session: &mut MessageSession) -> End {
+        let (mut last, mut failures) = (0, 0);
+        loop {
+            let capacity = *self.outlets.capacity.borrow();
+            let polled = tokio::select! {
+                polled = session.poll(last, capacity) => polled,
+                () = stopped(self.outlets.stop.clone()) => return End::Stopped,
+            };
+            let result = match polled {
+                Ok(Poll::Nothing) => Ok(()),
+                Ok(Poll::Empty) => {
+                    sleep(backoff::after(1, self.environment.fraction())).await;
+                    Ok(())
+                }
+                // What was received is handled to its end, also when the listener is told to stop meanwhile.
+                Ok(Poll::Message(envelope)) => {
+                    let id = envelope.id;
+                    self.handle(session, envelope).await.map(|()| last = id)
+                }
+                Err(error) => Err(error),
+            };
+            let result = match result {
+                Ok(()) => self.acknowledge(session).await,
+                failed => failed,
+            };
+            match result {
+                Ok(()) => {
+                    failures = 0;
+                    self.publish_phase(Phase::Listening);
+                }
+                Err(error) if is_lost(&error) => return End::Lost,
+                Err(error) => {
+                    failures += 1;
+                    let wait = backoff::after(failures, self.environment.fraction());
+                    if self.wait(&words(&error, Duration::ZERO), wait).await.is_none() {
+                        return End::Stopped;
+                    }
+                    if failures % FAILURES_BEFORE_REFRESH == 0 && self.renew(session).await {
+                        return End::Lost;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Acquires what is offered and publishes the new demand. Acknowledging comes after: a crash in between repeats the
+    /// delivery, and nothing is lost.
+    async fn handle(&mut self, session: &mut MessageSession, envelope: Envelope) -> Result<(), GitHubError> {
+        let offered: Vec<i64> = envelope
+            .messages
+            .iter()
+            .filter(|message| message.event == JobEvent::Available)
+            .map(|message| message.request_id)
+            .collect();
+        if !offered.is_empty() {
+            session.acquire(&offered).await?;
+        }
+        if envelope.unknown > 0 {
+            tracing::warn!(delivery = envelope.id, unknown = envelope.unknown, "messages of an unknown kind");
+        }
+        let is_replay = envelope.id <= self.handled;
+        let mut assigns = false;
+        for message in envelope.messages {
+            let news = self.book.note(&message);
+            assigns |= news && message.event == JobEvent::Assigned;
+            if news && !is_replay {
+                // Nobody listening any more is not this delivery's fault.
+                let _ = self.outlets.news.send(JobNews { delivery: envelope.id, message });
+            }
+        }
+        let statistics = envelope.statistics.filter(|_| !is_replay);
+        if assigns && statistics.is_none_or(|statistics| statistics.assigned_jobs == 0) {
+            // Seen in production: a job is assigned and the totals say nothing. The session knows better.
+            session.refresh().await?;
+            self.learn(session.statistics);
+        } else {
+            self.learn(statistics);
+        }
+        self.publish_phase(Phase::Listening);
+        self.handled = self.handled.max(envelope.id);
+        self.unacknowledged.push(envelope.id);
+        Ok(())
+    }
+
+    /// Acknowledges what was handled, the oldest first; what fails is tried again after the next poll.
+    async fn acknowledge(&mut self, session: &mut MessageSession) -> Result<(), GitHubError> {
+        while let Some(id) = self.unacknowledged.first().copied() {
+            session.acknowledge(id).await?;
+            self.unacknowledged.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Renews the session; true if it is gone.
+    async fn renew(&mut self, session: &mut MessageSession) -> bool {
+        match session.refresh().await {
+            Ok(()) => {
+                self.learn(session.statistics);
+                false
+            }
+            Err(error) => is_lost(&error),
+        }
+    }
+
+    fn learn(&mut self, statistics: Option<Statistics>) {
+        let Some(statistics) = statistics else { return };
+        self.book.reconcile(statistics.assigned_jobs, statistics.available_jobs);
+        self.demand.statistics = Some(statistics);
+        self.demand.observed_at = Some(self.environment.now());
+    }
+
+    /// Says what it waits for, and waits; `None` when told to stop.
+    async fn wait(&mut self, words: &str, wait: Duration) -> Option<()> {
+        tracing::warn!(scale_set = self.scale_set, ?wait, "{words}");
+        self.publish_phase(Phase::Waiting(words.to_owned()));
+        tokio::select! {
+            () = sleep(wait) => Some(()),
+            () = stopped(self.outlets.stop.clone()) => None,
+        }
+    }
+
+    fn publish_phase(&mut self, phase: Phase) {
+        let (waiting, oldest_queued_at) = self.book.waiting();
+        let demand = Demand { waiting, oldest_queued_at, phase, ..self.demand.clone() };
+        if demand != self.demand || *self.outlets.demand.borrow() != demand {
+            self.demand = demand.clone();
+            self.outlets.demand.send_replace(demand);
+        }
+    }
+
+    async fn close(&self, session: &MessageSession) {
+        match timeout(CLOSING, session.close()).await {
+            Ok(Ok(())) => self.memory.keep(None),
+            Ok(Err(error)) => tracing::warn!(%error, "the session could not be closed; the next start closes it"),
+            Err(_) => tracing::warn!("closing the session took too long; the next start closes it"),
+        }
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Whoever could say so being gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Whether only a new session can help.
+fn is_lost(error: &GitHubError) -> bool {
+    matches!(error.exception(), Exception::SessionGone | Exception::ScaleSetNotFound) || error.status() == Some(404)
+}
+
+fn words(error: &GitHubError, waited: Duration) -> String {
+    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    match error.exception() {
+        Exception::SessionConflict if waited < backoff::PATIENCE => {
+            format!("waiting for a previous message session of this scale set to end: {error}")
+        }
+        Exception::SessionConflict => {
+            format!("another controller seems to serve this scale set: {error} (stop it, or rename one of the two)")
+        }
+        _ => format!("waiting for GitHub: {error}{hint}"),
+    }
+}
