@@ -21,4 +21,5 @@ pub mod problem;
 pub mod render;
 pub mod scale_set;
 pub mod schema;
+pub mod simulator;
 pub mod yaml;
