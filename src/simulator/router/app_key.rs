@@ -26,11 +26,10 @@ struct Claims {
 impl AppKey {
     /// Reads a public or a private key: the latter is what GitHub hands out.
     pub(in crate::simulator) fn read(pem: &str) -> Result<Self, ControlError> {
-        DecodingKey::from_rsa_pem(pem.as_bytes())
-            .or_else(|_| {
-                let private = EncodingKey::from_rsa_pem(pem.as_bytes())?;
-                DecodingKey::from_jwk(&Jwk::from_encoding_key(&private, Algorithm::RS256)?)
-            })
+        // The private half first: the library would take its PEM for a public key, and then verify nothing.
+        EncodingKey::from_rsa_pem(pem.as_bytes())
+            .and_then(|private| DecodingKey::from_jwk(&Jwk::from_encoding_key(&private, Algorithm::RS256)?))
+            .or_else(|_| DecodingKey::from_rsa_pem(pem.as_bytes()))
             .map(Self)
             .map_err(|source| ControlError::AppKey { source })
     }

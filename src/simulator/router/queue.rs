@@ -53,7 +53,13 @@ async fn poll(simulator: &Simulator, call: &Call, set: Option<i64>, faulty: &Fau
         }
     };
     let found = simulator.hold(SignedDuration::from_secs(i64::from(seconds)), step).await?;
-    Ok(found.map_or_else(|| Answer::empty(202), |envelope| Answer::json(envelope_json(&envelope))))
+    Ok(found.map_or_else(
+        || Answer::empty(202),
+        |envelope| {
+            let links = call.links(simulator, call.tenant.clone().unwrap_or_default());
+            Answer::json(envelope_json(envelope, &links.api(&format!("runtime/runnerscalesets/{set}/acquirejobs"))))
+        },
+    ))
 }
 
 /// No header is no limit: old clients send none.
@@ -63,11 +69,17 @@ fn capacity(call: &Call) -> Result<Option<u64>, Refusal> {
     number.map(Some).ok_or(Refusal::BadCapacity)
 }
 
-fn envelope_json(envelope: &Envelope) -> Value {
+fn envelope_json(mut envelope: Envelope, acquire: &str) -> Value {
+    for entry in &mut envelope.entries {
+        // Offers name where to acquire, as the caller sees us.
+        if let Some(url) = entry.get_mut("acquireJobUrl") {
+            *url = acquire.into();
+        }
+    }
     json!({
         "messageId": envelope.id,
         "messageType": "RunnerScaleSetJobMessages",
-        "body": Value::from(envelope.entries.clone()).to_string(),
+        "body": Value::from(envelope.entries).to_string(),
         "statistics": envelope.statistics.to_json(),
     })
 }
