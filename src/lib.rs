@@ -24,4 +24,5 @@ pub mod render;
 pub mod scale_set;
 pub mod schema;
 pub mod secret;
+pub mod simulator;
 pub mod yaml;

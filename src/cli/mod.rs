@@ -4,6 +4,7 @@ mod input;
 mod printer;
 mod render;
 mod show;
+mod simulator;
 
 use std::io::Write;
 
@@ -23,6 +24,9 @@ pub struct Cli {
 enum Command {
     /// Show the manifests of one runner and its companions, exactly as they would be applied
     Render(Box<render::Render>),
+    /// Play GitHub's side, for trying things out and for tests
+    #[command(subcommand)]
+    Simulator(simulator::Simulator),
     /// Print the version
     Version,
 }
@@ -54,6 +58,7 @@ impl Cli {
     fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Render(render) => render.run(printer),
+            Command::Simulator(simulator) => simulator.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;
                 Ok(0)
