@@ -1,0 +1,15 @@
+//! Our client and listener against the simulator: the worked example, every call under every fault, conflicts,
+//! restarts, wrong credentials, and random runs.
+
+#[path = "github/credentials.rs"]
+mod credentials;
+#[path = "github/faults.rs"]
+mod faults;
+#[path = "github/random.rs"]
+mod random;
+#[path = "github/sessions.rs"]
+mod sessions;
+#[path = "github/worked_example.rs"]
+mod worked_example;
+#[path = "github/world.rs"]
+mod world;
