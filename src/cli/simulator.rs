@@ -2,6 +2,7 @@
 
 mod client;
 mod queue;
+mod runner;
 mod serve;
 mod state;
 
@@ -22,6 +23,8 @@ pub(super) enum Simulator {
     Serve(serve::Serve),
     /// Queue jobs; prints one id a line
     Queue(queue::Queue),
+    /// Stand in for GitHub's runner process: take `ACTIONS_RUNNER_INPUT_JITCONFIG`, run one job, report its result
+    Runner(runner::Runner),
     /// Print everything that the simulator knows, as JSON
     State(state::State),
 }
@@ -31,6 +34,7 @@ impl Simulator {
         match self {
             Self::Serve(serve) => block_on(serve.run(printer)),
             Self::Queue(queue) => block_on(queue.run(printer)),
+            Self::Runner(runner) => block_on(runner.run(printer)),
             Self::State(state) => block_on(state.run(printer)),
         }
     }

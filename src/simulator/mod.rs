@@ -15,6 +15,7 @@ mod links;
 mod options;
 mod router;
 mod simulation;
+pub mod stand_in;
 mod state;
 
 pub use control::{ControlError, FaultsFile};
