@@ -1,6 +1,8 @@
 //! Our client and listener against the simulator: the worked example, every call under every fault, conflicts,
 //! restarts, wrong credentials, and random runs.
 
+#[path = "github/admin_faults.rs"]
+mod admin_faults;
 #[path = "github/credentials.rs"]
 mod credentials;
 #[path = "github/faults.rs"]
@@ -9,6 +11,8 @@ mod faults;
 mod random;
 #[path = "github/sessions.rs"]
 mod sessions;
+#[path = "github/tls.rs"]
+mod tls;
 #[path = "github/worked_example.rs"]
 mod worked_example;
 #[path = "github/world.rs"]

@@ -24,6 +24,51 @@ pub enum Credentials {
     },
 }
 
+/// Where credentials are kept outside of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsSource {
+    /// A file with a token.
+    TokenFile(String),
+    /// An environment variable with a token.
+    TokenVariable(String),
+    /// A GitHub App with its key in a file.
+    App {
+        /// The App.
+        issuer: AppIssuer,
+        /// Where it is installed.
+        installation_id: u64,
+        /// File with its key in PEM form.
+        private_key_file: String,
+    },
+}
+
+impl CredentialsSource {
+    /// Gets the credentials; files and the environment are the caller's to read.
+    pub fn load(
+        &self,
+        file: impl Fn(&str) -> std::io::Result<String>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Credentials, CredentialsError> {
+        let read = |name: &str| match file(name) {
+            Ok(text) if !text.trim().is_empty() => Ok(Secret::new(&text)),
+            Ok(_) => Err(CredentialsError::Empty(name.to_owned())),
+            Err(source) => Err(CredentialsError::File { name: name.to_owned(), source }),
+        };
+        match self {
+            Self::TokenFile(name) => read(name).map(Credentials::Token),
+            Self::TokenVariable(name) => match variable(name).filter(|text| !text.trim().is_empty()) {
+                Some(text) => Ok(Credentials::Token(Secret::new(&text))),
+                None => Err(CredentialsError::Variable(name.clone())),
+            },
+            Self::App { issuer, installation_id, private_key_file } => Ok(Credentials::App {
+                issuer: issuer.clone(),
+                installation_id: *installation_id,
+                private_key: read(private_key_file)?,
+            }),
+        }
+    }
+}
+
 /// How an App is named: by its client id, or by its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppIssuer(pub String);
@@ -43,6 +88,21 @@ pub enum CredentialsError {
     /// The key cannot be read.
     #[error("the GitHub App's private key is not an RSA key in PEM form")]
     Key,
+    /// A file cannot be read.
+    #[error("cannot read the credentials from `{name}`")]
+    File {
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file holds nothing.
+    #[error("the file `{0}` is empty, where credentials should be")]
+    Empty(String),
+    /// A variable is not set.
+    #[error("the environment variable `{0}` is not set, where a token should be")]
+    Variable(String),
     /// Apps do not exist there.
     #[error("GitHub Apps cannot register runners for an enterprise; use a token with `manage_runners:enterprise`")]
     Enterprise,
@@ -114,6 +174,35 @@ mod tests {
         assert!(matches!(Credentials::from_secret(&data(&[])), Err(CredentialsError::Missing("github_token"))));
         let odd = [app[0], ("github_app_installation_id", "x"), app[2]];
         assert!(matches!(Credentials::from_secret(&data(&odd)), Err(CredentialsError::InstallationId)));
+    }
+
+    #[test]
+    fn credentials_are_read_from_files_and_the_environment_that_the_caller_provides() {
+        let file = |name: &str| match name {
+            "token" => Ok("t\n".to_owned()),
+            "empty" => Ok("\n".to_owned()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        let variable = |name: &str| (name == "TOKEN").then(|| "t".to_owned());
+        let load = |source: CredentialsSource| source.load(file, variable);
+        for source in [CredentialsSource::TokenFile("token".into()), CredentialsSource::TokenVariable("TOKEN".into())] {
+            assert!(matches!(load(source), Ok(Credentials::Token(token)) if token.expose() == "t"));
+        }
+        let app = |key: &str| CredentialsSource::App {
+            issuer: AppIssuer("1".into()),
+            installation_id: 7,
+            private_key_file: key.to_owned(),
+        };
+        assert!(matches!(load(app("token")), Ok(Credentials::App { installation_id: 7, .. })));
+        for (source, words) in [
+            (CredentialsSource::TokenFile("none".into()), "cannot read the credentials from `none`"),
+            (CredentialsSource::TokenFile("empty".into()), "`empty` is empty"),
+            (CredentialsSource::TokenVariable("NONE".into()), "`NONE` is not set"),
+            (app("none"), "`none`"),
+        ] {
+            let error = load(source).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod transport;
 mod wire;
 
 pub use config_url::{ConfigUrl, ConfigUrlError, ConfigUrlOptions, Scope};
-pub use credentials::{AppIssuer, Credentials, CredentialsError};
+pub use credentials::{AppIssuer, Credentials, CredentialsError, CredentialsSource};
 pub use environment::Environment;
 pub use error::{Exception, GitHubError, RequestIds};
 pub use service::{ActionsService, Identity, NewScaleSet};

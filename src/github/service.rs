@@ -129,6 +129,16 @@ impl ActionsService {
         tolerate(result, &[Exception::ScaleSetNotFound])
     }
 
+    /// Makes a scale set anew under other labels, which is the only way to change them (3.4). `None` while the service
+    /// refuses, for a job is attached to one of its runners: then it stays as it is.
+    pub async fn recreate_scale_set(&self, id: i64, new: &NewScaleSet) -> Result<Option<ScaleSet>, GitHubError> {
+        match self.delete_scale_set(id).await {
+            Err(error) if *error.exception() == Exception::JobStillRunning => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => self.create_scale_set(new).await.map(Some),
+        }
+    }
+
     /// Registers a runner and gets what its process needs. The registration exists as soon as this was sent, so a
     /// name that is "taken" may be our own attempt whose answer was lost: then it is removed and made again (5.2).
     pub async fn register_runner(&self, scale_set: i64, name: &str) -> Result<JitConfig, GitHubError> {

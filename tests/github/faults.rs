@@ -21,7 +21,7 @@ const ROUTES: &[&str] = &[
     "acquire",
 ];
 
-fn faults() -> Vec<(&'static str, Action)> {
+pub fn faults() -> Vec<(&'static str, Action)> {
     let status = |code, retry_after, body: Option<&str>| Action::Status {
         code,
         retry_after,
@@ -125,5 +125,25 @@ async fn every_call_of_a_listener_survives_every_fault_on_both_generations() {
                 survives(generation, route, name, action).await;
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_published_although_it_cannot_be_acknowledged() {
+    for generation in [Generation::Broker, Generation::Pipelines] {
+        let world = World::new(generation, 8);
+        let scale_set = world.scale_set().await;
+        let mut ears = world.listen(scale_set.id, "deskrun");
+        ears.until_listening(&world).await;
+        world.fault("acknowledge", Trigger::Always, Action::DropBefore);
+        world.queue(1);
+        ears.until_assigned(&world, 1).await;
+        assert!(ears.news.try_recv().is_ok(), "the news came before any acknowledgement");
+        let undeleted = |world: &World| world.simulator.ledger()["scaleSets"][0]["undeletedMessages"].as_i64();
+        assert!(undeleted(&world) > Some(0));
+        world.simulator.clear_faults();
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        assert_eq!(undeleted(&world), Some(0), "what failed is acknowledged later");
+        ears.close().await;
     }
 }

@@ -77,12 +77,42 @@ async fn on_the_pipelines_generation_jobs_are_acquired_first_and_the_delivery_de
     ears.until_assigned(&world, 1).await;
     let news = ears.news.recv().await.unwrap();
     assert_eq!(news.message.event, JobEvent::Available);
+    assert_ne!(news.message.request_id, 0);
     assert_eq!(ears.news.recv().await.unwrap().message.event, JobEvent::Assigned);
+    // The acknowledgement of the assignment is under way when the demand is published.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     ears.close().await;
-    let routes = routes(&world);
-    let after_polls: Vec<&str> =
-        routes.iter().map(String::as_str).filter(|route| ["acquire", "acknowledge"].contains(route)).collect();
-    assert_eq!(after_polls[..2], ["acquire", "acknowledge"], "{routes:?}");
+    assert_eq!(
+        routes(&world),
+        [
+            "registration-token",
+            "runner-registration",
+            "scale-set-create",
+            "session-create",
+            "poll",
+            "acquire",
+            "acknowledge",
+            "poll",
+            "acknowledge",
+            "session-delete",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_are_changed_by_making_the_scale_set_anew_unless_it_is_busy() {
+    let world = World::new(Generation::Broker, 1);
+    let scale_set = world.scale_set().await;
+    let new =
+        deskrun::github::NewScaleSet { name: NAME.to_owned(), runner_group_id: 1, labels: vec!["nvme".to_owned()] };
+    let recreated = world.service.recreate_scale_set(scale_set.id, &new).await.unwrap().unwrap();
+    let labels: Vec<&str> = recreated.labels.iter().map(|label| label.name.as_str()).collect();
+    assert_eq!(labels, [NAME, "nvme"]);
+    assert_ne!(recreated.id, scale_set.id);
+    let renamed = world.service.update_scale_set(recreated.id, Some("other"), None).await.unwrap();
+    assert_eq!(renamed.name, "other");
+    assert_eq!(world.service.runner_group("default").await.unwrap(), Some(1));
+    assert_eq!(world.service.runner_group("nobodys").await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
