@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deskrun::listener::{Phase, Volatile};
+use deskrun::listener::{Phase, SessionFile};
 use deskrun::simulator::Generation;
 use tokio::time::Instant;
 
@@ -34,14 +34,16 @@ async fn a_second_controller_waits_in_words_and_takes_over_when_the_first_dies()
 async fn a_killed_listener_resumes_at_once_through_the_id_it_kept() {
     let world = World::new(Generation::Broker, 3);
     let scale_set = world.scale_set().await;
-    let memory = Arc::new(Volatile::default());
-    let mut killed = world.listen_with(scale_set.id, "deskrun", memory.clone());
+    // Nothing of the killed one is left but its file, as after `kill -9`.
+    let folder = tempfile::tempdir().unwrap();
+    let memory = || Arc::new(SessionFile(folder.path().join("metal.session")));
+    let mut killed = world.listen_with(scale_set.id, "deskrun", memory());
     killed.until_listening(&world).await;
     world.queue(1);
     killed.until_assigned(&world, 1).await;
     killed.task.abort();
     let restarted = Instant::now();
-    let mut next = world.listen_with(scale_set.id, "deskrun", memory);
+    let mut next = world.listen_with(scale_set.id, "deskrun", memory());
     next.until_assigned(&world, 1).await;
     assert!(restarted.elapsed() < Duration::from_secs(1), "took {:?}", restarted.elapsed());
     next.close().await;
