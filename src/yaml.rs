@@ -150,6 +150,11 @@ impl Tree {
 fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
     let at = error.location().map_or(Position { line: 1, column: 1 }, position);
     let text = error.to_string();
+    // The parser's guard against a small file that unfolds into a huge one speaks of its own settings.
+    if text.starts_with("budget breached") {
+        let message = "this is too large: its values, with every alias (`*name`) written out, pass the parser's limit";
+        return SyntaxError { message: message.to_owned(), at };
+    }
     // The parser repeats the place at the end of its sentence; the caller prints it in front.
     let message = text.split(" at line ").next().unwrap_or(&text);
     // One message advises a setting of the parser that our users do not have.
@@ -259,6 +264,17 @@ mod tests {
         let x = &b.items()[0].entries()[0];
         assert_eq!((x.key_at.line, x.key_at.column), (4, 5));
         assert_eq!(documents[1].entries()[0].key_at.line, 9);
+    }
+
+    #[test]
+    fn a_small_text_that_unfolds_into_a_huge_one_is_refused_in_our_words() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..8 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        let message = read(&text).unwrap_err().message;
+        assert!(message.starts_with("this is too large") && !message.contains("budget"), "{message}");
     }
 
     #[test]

@@ -27,8 +27,7 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
     let mut read = crd::Read::default();
     for file in files {
         let text = text(file)?;
-        let shown = if file == STDIN { "<stdin>" } else { file };
-        let crd::Read { documents, problems } = crd::read(shown, &text, &overrides);
+        let crd::Read { documents, problems } = crd::read(shown(file), &text, &overrides);
         read.documents.extend(documents);
         read.problems.extend(problems);
     }
@@ -52,8 +51,17 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
     let placed: Vec<Placed<'_>> = sources.into_iter().zip(scale_sets).collect();
     problems.extend(check_together(&placed));
     Problems::check(problems)?;
-    anyhow::ensure!(!input.scale_sets.is_empty(), "there is no RunnerScaleSet in {}", files.join(", "));
+    anyhow::ensure!(
+        !input.scale_sets.is_empty(),
+        "there is no RunnerScaleSet in {}: give an object with `kind: RunnerScaleSet`, or its spec alone",
+        files.iter().map(|file| shown(file)).collect::<Vec<_>>().join(", "),
+    );
     Ok(input)
+}
+
+/// A file's name in messages.
+fn shown(file: &str) -> &str {
+    if file == STDIN { "<stdin>" } else { file }
 }
 
 /// `key=value` pairs of `--set`.
