@@ -51,3 +51,6 @@ pub struct Unhonoured {
     /// What the engine does instead, and what the user can do.
     pub reason: String,
 }
+
+/// Label of a pod: the hash of the manifest it was made from, without what depends on the single runner.
+pub const MANIFEST_LABEL: &str = "deskrun.dev/manifest";

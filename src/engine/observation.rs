@@ -98,8 +98,7 @@ pub mod label {
     pub const RUNNER_ID: &str = "deskrun.dev/runner-id";
     /// Its slot.
     pub const SLOT: &str = "deskrun.dev/slot";
-    /// Hash of the manifest.
-    pub const MANIFEST: &str = "deskrun.dev/manifest";
+    pub use crate::manifest::MANIFEST_LABEL as MANIFEST;
     /// Annotation: a JSON list of the slot's pools.
     pub const SLOT_POOLS: &str = "deskrun.dev/slot-pools";
 }

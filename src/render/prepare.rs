@@ -10,10 +10,11 @@ use super::error::RenderError;
 use super::hole::{Filling, Holed, RESERVED, RunnerIdentity, segments};
 use super::line_marks::strip;
 use super::order::order;
+use super::short_hash::short_hash;
 use super::template::{Rendered, Source, Templates};
 use super::{finish, podman};
 use crate::layers::{Layer, LayerStack, LayerText, Lines, Node, Objects, Origin, Unmatched, template};
-use crate::manifest::{EngineKind, JIT_CONFIG_KEY, RunnerManifest, SecretKey, Unhonoured};
+use crate::manifest::{EngineKind, JIT_CONFIG_KEY, MANIFEST_LABEL, RunnerManifest, SecretKey, Unhonoured};
 use crate::problem::{FieldPath, Problems};
 use crate::scale_set::{Instance, RUNNER_NAME_MAX, RunnerName, ScaleSet, hook_template_problems, slot_suffix};
 use crate::schema::{Shape, check};
@@ -49,6 +50,12 @@ pub struct PreparedRunner {
 }
 
 impl PreparedRunner {
+    /// The hash of everything but the single runner, which its pod carries as a label.
+    pub fn hash(&self) -> &str {
+        let label = self.objects.pod().and_then(|pod| pod.at(&["metadata", "labels", MANIFEST_LABEL]));
+        label.and_then(Node::as_str).unwrap_or_default()
+    }
+
     /// The manifest of one runner.
     pub fn fill(&self, runner: &RunnerIdentity) -> RunnerManifest {
         let filling = Filling::of(runner);
@@ -85,6 +92,7 @@ pub fn prepare(request: &Request<'_>) -> Result<PreparedRunner, RenderError> {
         EngineKind::Podman => podman::translate(&mut objects, request.scale_set, request.stack)?,
     };
     order(&mut objects);
+    label_with_hash(&mut objects);
     let users: Vec<&str> = request.stack.layers.iter().filter(|layer| layer.users).map(|l| l.name.as_str()).collect();
     let unmatched = std::mem::take(&mut objects.unmatched);
     Ok(PreparedRunner {
@@ -144,6 +152,20 @@ fn label_companions(objects: &mut Objects, templates: &Templates, context: &Cont
         }
     }
     Ok(())
+}
+
+/// The pod says what it was made from, so that a controller finds those that an older spec made. The last layer could
+/// not: the hash is that of its result as well.
+fn label_with_hash(objects: &mut Objects) {
+    let made_from: Vec<Value> = objects.iter().map(|object| object.node.to_json()).collect();
+    let hash = short_hash(&Value::Array(made_from).to_string(), 8);
+    let labels = objects.pod_mut().and_then(|pod| pod.get_mut("metadata")).and_then(|data| data.get_mut("labels"));
+    if let Some(labels) = labels {
+        let origin =
+            Origin { layer: Arc::from(finish::LAST_LAYER), file: Arc::from("(hash of the manifest)"), line: 0 };
+        labels.remove(MANIFEST_LABEL);
+        labels.push(MANIFEST_LABEL, Node::from_json(&hash.into(), &origin));
+    }
 }
 
 /// Lines of the user's spec stand where they stand.
