@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod problem;
 pub mod render;
 pub mod scale_set;
+pub mod scaling;
 pub mod schema;
 pub mod secret;
 pub mod simulator;

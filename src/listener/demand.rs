@@ -10,6 +10,11 @@ use crate::github::{JobMessage, Statistics};
 pub struct Demand {
     /// The service's own numbers; `None` before the first session.
     pub statistics: Option<Statistics>,
+    /// Jobs that are acquired and not yet among the assigned ones: the scale set owns them as well.
+    pub acquired: i64,
+    /// The newest delivery these numbers know of. News of later ones must wait for their numbers, else a job that has
+    /// ended would still be counted while its runner is not.
+    pub delivery: i64,
     /// When they were learnt.
     pub observed_at: Option<Timestamp>,
     /// Jobs that wait for a runner, as far as messages told.
@@ -18,6 +23,14 @@ pub struct Demand {
     pub oldest_queued_at: Option<Timestamp>,
     /// What the listener is doing.
     pub phase: Phase,
+}
+
+impl Demand {
+    /// How many jobs the scale set owns, waiting and running: the number to scale by. `None` as long as it is not known.
+    pub fn owned_jobs(&self) -> Option<u32> {
+        let assigned = self.statistics?.assigned_jobs;
+        Some(u32::try_from((assigned.max(0)).saturating_add(self.acquired.max(0))).unwrap_or(u32::MAX))
+    }
 }
 
 /// What a listener is doing.

@@ -30,6 +30,8 @@ pub struct Listener {
     outlets: Outlets,
     book: Book,
     demand: Demand,
+    /// Whether the demand has changed since it was published.
+    dirty: bool,
     /// The highest delivery that was handled; older ones are replays.
     handled: i64,
     /// Handled deliveries whose acknowledgement has not come through yet.
@@ -76,6 +78,7 @@ impl Listener {
             outlets,
             book,
             demand,
+            dirty: false,
             handled: 0,
             unacknowledged: Vec::new(),
         }
@@ -188,8 +191,9 @@ impl Listener {
             .filter(|message| message.event == JobEvent::Available)
             .map(|message| message.request_id)
             .collect();
+        let mut acquired = 0;
         if !offered.is_empty() {
-            session.acquire(&offered).await?;
+            acquired = session.acquire(&offered).await?.len();
         }
         if envelope.unknown > 0 {
             tracing::warn!(delivery = envelope.id, unknown = envelope.unknown, "messages of an unknown kind");
@@ -211,9 +215,15 @@ impl Listener {
             self.learn(session.statistics);
         } else {
             self.learn(statistics);
+            if !is_replay {
+                // The numbers are older than the acquisition; waiting for the next ones would cost the jobs a round trip.
+                self.demand.acquired = self.demand.acquired.saturating_add(i64::try_from(acquired).unwrap_or(i64::MAX));
+            }
         }
-        self.publish_phase(Phase::Listening);
         self.handled = self.handled.max(envelope.id);
+        self.demand.delivery = self.handled;
+        self.dirty = true;
+        self.publish_phase(Phase::Listening);
         self.unacknowledged.push(envelope.id);
         Ok(())
     }
@@ -242,6 +252,8 @@ impl Listener {
         let Some(statistics) = statistics else { return };
         self.book.reconcile(statistics.assigned_jobs, statistics.available_jobs);
         self.demand.statistics = Some(statistics);
+        self.demand.acquired = statistics.acquired_jobs;
+        self.dirty = true;
         self.demand.observed_at = Some(self.environment.now());
     }
 
@@ -258,7 +270,7 @@ impl Listener {
     fn publish_phase(&mut self, phase: Phase) {
         let (waiting, oldest_queued_at) = self.book.waiting();
         let demand = Demand { waiting, oldest_queued_at, phase, ..self.demand.clone() };
-        if demand != self.demand || *self.outlets.demand.borrow() != demand {
+        if std::mem::take(&mut self.dirty) || demand != self.demand {
             self.demand = demand.clone();
             self.outlets.demand.send_replace(demand);
         }
