@@ -5,6 +5,7 @@
 //! manifest's pod looks for it and shows it to no one.
 
 mod error;
+pub mod memory;
 mod observation;
 
 use std::fmt;

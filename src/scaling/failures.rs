@@ -33,6 +33,8 @@ pub enum Creation {
     NotBefore(Timestamp),
     /// None until the spec changes; the words say why.
     Stopped(String),
+    /// None until the engine answers again; the words say what is wrong.
+    Unreachable(String),
 }
 
 impl FailureHistory {

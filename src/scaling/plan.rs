@@ -45,6 +45,8 @@ pub enum Reason {
     Hung,
     /// Its container did not start in time.
     NotStarted,
+    /// Handing it over failed.
+    NotHandedOver,
     /// It did not go online in time.
     NotOnline,
     /// Its registration is gone, and its process polls for ever.
@@ -60,7 +62,7 @@ impl Reason {
     /// (`scale-set-protocol.md` 5.5).
     pub fn asks_github_first(self) -> bool {
         match self {
-            Self::NotStarted | Self::NotOnline | Self::Surplus | Self::Outdated => true,
+            Self::NotStarted | Self::NotHandedOver | Self::NotOnline | Self::Surplus | Self::Outdated => true,
             Self::Ended | Self::Hung | Self::Ghost => false,
         }
     }
@@ -71,6 +73,7 @@ impl Reason {
             Self::Ended => "ended",
             Self::Hung => "hung-after-job",
             Self::NotStarted => "not-started",
+            Self::NotHandedOver => "not-handed-over",
             Self::NotOnline => "not-online",
             Self::Ghost => "ghost",
             Self::Surplus => "surplus",
@@ -90,6 +93,8 @@ pub enum Waiting {
     Trial,
     /// None is created until the spec changes.
     Stopped(String),
+    /// The engine cannot be reached.
+    Engine(String),
 }
 
 /// Decides. `surplus_since` is since when there have been more runners than wanted without a break.
@@ -127,12 +132,13 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
     match (runner.stage, runner.job) {
         (Stage::Ended { remains: Remains::Pod, .. }, _) => plan.remove_at(runner, Reason::Ended, now, now),
         (Stage::Ended { at, code, .. }, _) => plan.wake(runner.covers_until(at, code), now),
-        (Stage::Running { .. } | Stage::Starting | Stage::Unknown, Job::Completed { at }) => {
+        (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, Job::Completed { at }) => {
             plan.remove_at(runner, Reason::Hung, after(at, timers.completed), now);
         }
         (Stage::Starting, Job::None) => {
             plan.remove_at(runner, Reason::NotStarted, after(runner.created_at, timers.start), now);
         }
+        (Stage::Doubtful, Job::None) => plan.remove_at(runner, Reason::NotHandedOver, now, now),
         (Stage::Running { since }, Job::None) => {
             if runner.outdated {
                 plan.remove_at(runner, Reason::Outdated, now, now);
@@ -140,7 +146,7 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
             look_after_idle(runner, since, limits, now, plan);
         }
         // A busy runner is never touched, nor one that we cannot see, nor one on its way in or out.
-        (Stage::Running { .. } | Stage::Starting | Stage::Unknown, _)
+        (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, _)
         | (Stage::Creating | Stage::Removing { .. }, _) => {}
     }
 }
@@ -149,7 +155,8 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
 fn look_after_idle(runner: &Runner, since: Timestamp, limits: &Limits, now: Timestamp, plan: &mut Plan) {
     let online_by = after(since, limits.timers.online);
     match runner.registration {
-        Registration::Gone => plan.remove_at(runner, Reason::Ghost, now, now),
+        // The end of a short job may have been heard of by GitHub alone: it gets the time to wind down.
+        Registration::Gone { at } => plan.remove_at(runner, Reason::Ghost, after(at, limits.timers.completed), now),
         Registration::Offline { at } if at >= online_by => plan.remove_at(runner, Reason::NotOnline, now, now),
         Registration::NotAsked => plan.ask_at(runner, online_by, now),
         Registration::Offline { at } => plan.ask_at(runner, online_by.max(after(at, Duration::from_secs(1))), now),
@@ -201,6 +208,10 @@ fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation,
             plan.create = 0;
             plan.waiting = Some(Waiting::Backoff(*until));
             plan.wake(*until, now);
+        }
+        Creation::Unreachable(words) => {
+            plan.create = 0;
+            plan.waiting = Some(Waiting::Engine(words.clone()));
         }
         Creation::Stopped(words) => {
             plan.create = 0;

@@ -39,6 +39,8 @@ pub enum Stage {
     Creating,
     /// Handed over; its container does not run yet.
     Starting,
+    /// Handing it over failed in a way that leaves open whether the engine has it.
+    Doubtful,
     /// Its container runs.
     Running {
         /// Since when.
@@ -103,7 +105,10 @@ pub enum Registration {
         at: Timestamp,
     },
     /// It does not exist any more.
-    Gone,
+    Gone {
+        /// When that was said.
+        at: Timestamp,
+    },
     /// GitHub is being asked.
     Asking,
 }
@@ -116,7 +121,7 @@ impl Runner {
             (_, Stage::Ended { at, code, .. }) => now < self.covers_until(at, code),
             (Job::None, Stage::Removing { deregistered }) => !deregistered,
             // A ghost: it polls for ever and gets nothing.
-            (Job::None, _) => self.registration != Registration::Gone,
+            (Job::None, _) => !matches!(self.registration, Registration::Gone { .. }),
             (Job::Running, _) => true,
         }
     }

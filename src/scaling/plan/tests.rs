@@ -134,10 +134,12 @@ fn runners_that_do_not_come_up_or_do_not_end_are_removed_by_their_timers() {
     for (runner, expected) in [
         (old(Stage::Starting, Job::None, Registration::NotAsked), Some(Reason::NotStarted)),
         (old(long_ago, Job::None, asked(5)), Some(Reason::NotOnline)),
-        (old(long_ago, Job::None, Registration::Gone), Some(Reason::Ghost)),
+        (old(long_ago, Job::None, Registration::Gone { at: at(NOW - 180) }), Some(Reason::Ghost)),
+        (old(long_ago, Job::None, Registration::Gone { at: at(NOW - 179) }), None),
+        (old(Stage::Doubtful, Job::None, Registration::NotAsked), Some(Reason::NotHandedOver)),
         (old(long_ago, Job::Completed { at: at(NOW - 180) }, Registration::NotAsked), Some(Reason::Hung)),
         (old(long_ago, Job::Completed { at: at(NOW - 179) }, Registration::NotAsked), None),
-        (old(long_ago, Job::Running, Registration::Gone), None),
+        (old(long_ago, Job::Running, Registration::Gone { at: at(0) }), None),
         (old(long_ago, Job::None, Registration::Online { at: at(NOW - 5) }), None),
         (old(Stage::Unknown, Job::None, Registration::NotAsked), None),
     ] {
@@ -177,6 +179,7 @@ fn any_stage() -> impl Strategy<Value = Stage> {
         Just(Stage::Creating),
         Just(Stage::Starting),
         Just(Stage::Unknown),
+        Just(Stage::Doubtful),
         any::<bool>().prop_map(|deregistered| Stage::Removing { deregistered }),
         past.clone().prop_map(|since| Stage::Running { since }),
         (past, prop_oneof![Just(None), Just(Some(0)), Just(Some(1))], remains)
@@ -189,7 +192,7 @@ fn any_runners() -> impl Strategy<Value = Vec<Runner>> {
     let job = prop_oneof![Just(Job::None), Just(Job::Running), past().prop_map(|at| Job::Completed { at })];
     let registration = prop_oneof![
         Just(Registration::NotAsked),
-        Just(Registration::Gone),
+        past().prop_map(|at| Registration::Gone { at }),
         Just(Registration::Asking),
         past().prop_map(|at| Registration::Online { at }),
         past().prop_map(|at| Registration::Offline { at }),
@@ -237,7 +240,7 @@ proptest! {
             prop_assert!(ended || runner.job != Job::Running, "a busy runner is never removed: {runner:?}");
             let on_its_way = matches!(runner.stage, Stage::Creating | Stage::Removing { .. });
             prop_assert!(!on_its_way, "no removal of what is on its way");
-            let gone = runner.registration == Registration::Gone;
+            let gone = matches!(runner.registration, Registration::Gone { .. });
             prop_assert!(ended || gone || runner.job != Job::None || removal.reason.asks_github_first());
             idle_removed += u32::from(removal.reason == Reason::Surplus);
         }
