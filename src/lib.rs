@@ -14,12 +14,14 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod controller;
 pub mod crd;
 pub mod engine;
 pub mod github;
 pub mod layers;
 pub mod listener;
 pub mod manifest;
+pub mod metrics;
 pub mod problem;
 pub mod render;
 pub mod scale_set;

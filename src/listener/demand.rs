@@ -43,6 +43,8 @@ pub enum Phase {
     Listening,
     /// Waits, and the words say for what.
     Waiting(String),
+    /// Waits, for the service says that there is no such scale set; the words say more. Seen in outages as well.
+    Missing(String),
     /// Ended, its session closed.
     Closed,
 }

@@ -133,7 +133,10 @@ impl Listener {
             } else {
                 backoff::after(failures, fraction)
             };
-            self.wait(&words(&error, started.elapsed()), wait).await?;
+            let words = words(&error, started.elapsed());
+            let missing = *error.exception() == Exception::ScaleSetNotFound;
+            let phase = if missing { Phase::Missing(words) } else { Phase::Waiting(words) };
+            self.wait(phase, wait).await?;
         }
     }
 
@@ -171,7 +174,7 @@ impl Listener {
                 Err(error) => {
                     failures += 1;
                     let wait = backoff::after(failures, self.environment.fraction());
-                    if self.wait(&words(&error, Duration::ZERO), wait).await.is_none() {
+                    if self.wait(Phase::Waiting(words(&error, Duration::ZERO)), wait).await.is_none() {
                         return End::Stopped;
                     }
                     if failures % FAILURES_BEFORE_REFRESH == 0 && self.renew(session).await {
@@ -258,9 +261,11 @@ impl Listener {
     }
 
     /// Says what it waits for, and waits; `None` when told to stop.
-    async fn wait(&mut self, words: &str, wait: Duration) -> Option<()> {
-        tracing::warn!(scale_set = self.scale_set, ?wait, "{words}");
-        self.publish_phase(Phase::Waiting(words.to_owned()));
+    async fn wait(&mut self, phase: Phase, wait: Duration) -> Option<()> {
+        if let Phase::Waiting(words) | Phase::Missing(words) = &phase {
+            tracing::warn!(scale_set = self.scale_set, ?wait, "{words}");
+        }
+        self.publish_phase(phase);
         tokio::select! {
             () = sleep(wait) => Some(()),
             () = stopped(self.outlets.stop.clone()) => None,

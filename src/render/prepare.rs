@@ -56,6 +56,16 @@ impl PreparedRunner {
         label.and_then(Node::as_str).unwrap_or_default()
     }
 
+    /// Whether a container of the pod is privileged.
+    pub fn is_privileged(&self) -> bool {
+        let spec = self.objects.pod().and_then(|pod| pod.get("spec"));
+        let containers = ["initContainers", "containers"].into_iter().filter_map(|field| spec?.get(field));
+        let privileged = |container: &Node| {
+            container.at(&["securityContext", "privileged"]).and_then(Node::scalar) == Some(&Value::Bool(true))
+        };
+        containers.flat_map(Node::items).any(privileged)
+    }
+
     /// The manifest of one runner.
     pub fn fill(&self, runner: &RunnerIdentity) -> RunnerManifest {
         let filling = Filling::of(runner);

@@ -118,11 +118,11 @@ impl Runner {
     pub(super) fn covers_a_job(&self, now: Timestamp) -> bool {
         match (self.job, self.stage) {
             (Job::Completed { .. }, _) => false,
+            // Given up by us, or a ghost: it polls for ever and gets nothing.
+            (Job::None, _) if matches!(self.registration, Registration::Gone { .. }) => false,
             (_, Stage::Ended { at, code, .. }) => now < self.covers_until(at, code),
             (Job::None, Stage::Removing { deregistered }) => !deregistered,
-            // A ghost: it polls for ever and gets nothing.
-            (Job::None, _) => !matches!(self.registration, Registration::Gone { .. }),
-            (Job::Running, _) => true,
+            _ => true,
         }
     }
 

@@ -1,0 +1,209 @@
+//! What a controller does to the world: each function is one flow, runs as a task and tells what came of it.
+//!
+//! Nothing is decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::events::Event;
+use super::words;
+use crate::engine::{Engine, EngineError};
+use crate::github::{ActionsService, Environment, Exception, GitHubError, JitConfig, NewScaleSet, ScaleSet};
+use crate::manifest::RunnerManifest;
+
+/// Calls for JIT configs that are under way at a time: 256 jobs can come with one push (`scale-set-protocol.md` 7.1), and
+/// GitHub is not to be flooded.
+pub(super) const CALLS_AT_A_TIME: usize = 32;
+/// Waits between attempts to give up a registration that GitHub keeps: it fails the job of a dead runner after about ten
+/// minutes, and useless attempts are expensive for it (3.6).
+const FORGET_WAITS: [u64; 6] = [5, 30, 60, 120, 300, 600];
+/// Lines of a failed runner's log that are worth repeating.
+const LOG_LINES: usize = 10;
+
+/// What flows need.
+#[derive(Clone, Debug)]
+pub(super) struct Hands {
+    pub(super) service: ActionsService,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) environment: Environment,
+    pub(super) calls: Arc<Semaphore>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+}
+
+/// A runner to be made, with all choices taken.
+#[derive(Debug)]
+pub(super) struct Creation {
+    pub(super) runner: String,
+    pub(super) scale_set: i64,
+    /// A JIT config in stock, made for this name.
+    pub(super) prepared: Option<Box<JitConfig>>,
+    /// Fills the manifest once the registration's id is known.
+    pub(super) manifest: Manifest,
+}
+
+/// A manifest that waits for the registration's id.
+pub(super) struct Manifest(pub(super) Box<dyn Fn(i64) -> RunnerManifest + Send>);
+
+/// A runner to be removed, with all choices taken.
+#[derive(Debug)]
+pub(super) struct Retirement {
+    pub(super) runner: String,
+    pub(super) registration: Option<i64>,
+    /// Whether GitHub must give it up first.
+    pub(super) github_first: bool,
+    pub(super) grace: Duration,
+    /// Whether its log may explain something.
+    pub(super) show_log: bool,
+}
+
+impl Hands {
+    /// One runner, from the decision to the engine: one round trip to GitHub, or none with a config in stock.
+    pub(super) async fn create(self, creation: Creation) {
+        let Creation { runner, scale_set, prepared, manifest } = creation;
+        let jit_config = match prepared {
+            Some(prepared) => *prepared,
+            None => match self.register(scale_set, &runner).await {
+                Ok(jit_config) => jit_config,
+                Err(error) => return self.tell(Event::NotRegistered { runner, words: words(&error) }),
+            },
+        };
+        let id = jit_config.runner.id;
+        self.tell(Event::Registered { runner: runner.clone(), id });
+        match self.engine.ensure(&(manifest.0)(id), &jit_config.encoded).await {
+            Ok(()) => self.tell(Event::HandedOver { runner }),
+            Err(error) => {
+                let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                let words = format!("{}{hint}", words(&error));
+                self.tell(Event::NotHandedOver { runner, words, is_final: error.is_final() });
+            }
+        }
+    }
+
+    /// A JIT config to have in stock.
+    pub(super) async fn prepare(self, scale_set: i64, name: String) {
+        let prepared = self.register(scale_set, &name).await;
+        self.tell(Event::Prepared(prepared.map(Box::new).map_err(|error| words(&error))));
+    }
+
+    async fn register(&self, scale_set: i64, name: &str) -> Result<JitConfig, GitHubError> {
+        // The semaphore is never closed.
+        let _permit = self.calls.acquire().await;
+        self.service.register_runner(scale_set, name).await
+    }
+
+    /// One runner, out of GitHub where it must be, then out of the engine.
+    pub(super) async fn retire(self, retirement: Retirement) {
+        let Retirement { runner, registration, github_first, grace, show_log } = retirement;
+        if github_first {
+            match self.deregister(&runner, registration).await {
+                Ok(()) => self.tell(Event::Deregistered { runner: runner.clone() }),
+                Err(error) if *error.exception() == Exception::JobStillRunning => {
+                    return self.tell(Event::Busy { runner });
+                }
+                Err(error) => return self.tell(Event::RemovalFailed { runner, words: words(&error) }),
+            }
+        }
+        if show_log {
+            self.show_log(&runner).await;
+        }
+        match self.engine.remove(&runner, grace).await {
+            Ok(()) => self.tell(Event::Removed { runner }),
+            Err(error) => self.tell(Event::RemovalFailed { runner, words: words(&error) }),
+        }
+    }
+
+    /// Gives up a registration; one whose id was never heard is looked for by its name.
+    async fn deregister(&self, runner: &str, registration: Option<i64>) -> Result<(), GitHubError> {
+        let id = match registration {
+            Some(id) => Some(id),
+            None => self.service.find_runner(runner).await?.map(|found| found.id),
+        };
+        match id {
+            Some(id) => self.service.remove_runner(id).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn show_log(&self, runner: &str) {
+        let log: Result<String, EngineError> = self.engine.logs(runner, LOG_LINES).await;
+        if let Some(log) = log.ok().filter(|log| !log.is_empty()) {
+            tracing::warn!(runner, log, "the last lines of a runner that failed");
+        }
+    }
+
+    /// A registration without a runner: tried until it is gone, for a while; what is left then, the next start sweeps.
+    pub(super) async fn forget(self, runner: String, registration: Option<i64>) {
+        for wait in FORGET_WAITS {
+            match self.deregister(&runner, registration).await {
+                Ok(()) => break,
+                Err(error) => tracing::info!(runner, error = words(&error), "a registration is still there"),
+            }
+            let jitter = 0.75 + self.environment.fraction() / 2.0;
+            tokio::time::sleep(Duration::from_secs(wait).mul_f64(jitter)).await;
+        }
+        self.tell(Event::Forgotten);
+    }
+
+    /// Asks GitHub about a runner.
+    pub(super) async fn ask(self, runner: String, registration: Option<i64>) {
+        let answer = match registration {
+            Some(id) => self.service.runner(id).await,
+            None => self.service.find_runner(&runner).await,
+        };
+        self.tell(Event::Answer { runner, answer: answer.map_err(|error| words(&error)) });
+    }
+
+    /// Asks GitHub for all registrations.
+    pub(super) async fn list(self) {
+        self.tell(Event::Registrations(self.service.runners().await.map_err(|error| words(&error))));
+    }
+
+    /// Finds the scale set at GitHub, or makes it.
+    pub(super) async fn find_scale_set(self, group: String, new: NewScaleSet) {
+        match self.find_or_create(&group, new).await {
+            Ok(scale_set) => self.tell(Event::ScaleSetFound(scale_set)),
+            Err(words) => self.tell(Event::ScaleSetMissing { words }),
+        }
+    }
+
+    async fn find_or_create(&self, group: &str, new: NewScaleSet) -> Result<ScaleSet, String> {
+        let in_words = |error: GitHubError| {
+            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("{}{hint}", words(&error))
+        };
+        let group_id = self.service.runner_group(group).await.map_err(in_words)?;
+        let runner_group_id = group_id
+            .ok_or_else(|| format!("there is no runner group `{group}`: make it at GitHub, or change `runnerGroup`"))?;
+        let new = NewScaleSet { runner_group_id, ..new };
+        match self.service.find_scale_set(runner_group_id, &new.name).await.map_err(in_words)? {
+            Some(found) => Ok(found),
+            None => self.service.create_scale_set(&new).await.map_err(in_words),
+        }
+    }
+
+    /// Takes the scale set out of GitHub; tried for a while.
+    pub(super) async fn delete_scale_set(&self, id: i64) -> Result<(), String> {
+        let mut last = String::new();
+        for wait in FORGET_WAITS {
+            match self.service.delete_scale_set(id).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = words(&error),
+            }
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+        }
+        Err(last)
+    }
+
+    fn tell(&self, event: Event) {
+        // A controller that has ended does not want to know.
+        let _ = self.events.send(event);
+    }
+}
+
+impl std::fmt::Debug for Manifest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Manifest")
+    }
+}

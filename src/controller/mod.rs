@@ -1,0 +1,41 @@
+//! Serves scale sets: from GitHub's demand to running runners, and back to nothing.
+//!
+//! One [`ScaleSetController`] per scale set. It keeps a record per runner, asks [`crate::scaling::plan`] what to do and
+//! starts a task for each thing to do; whatever tasks, engine and listener tell goes into the records, and the plan is
+//! made anew. What there is, is rebuilt from the engine and GitHub at the start: this room keeps no files. It decides
+//! nothing about numbers, and knows no engine and no transport.
+
+mod at_github;
+mod audit;
+mod events;
+mod hands;
+mod learn;
+mod observer;
+mod publish;
+mod record;
+mod serve;
+mod slots;
+mod specification;
+mod status;
+mod stock;
+
+pub use audit::TARGET as AUDIT_TARGET;
+pub use observer::{Observer, Subscription};
+pub use serve::{Order, ScaleSetController, Shared};
+pub use slots::{NoSlot, Slots};
+pub use specification::{AuditFacts, Specification};
+pub use status::{RunnerPhase, RunnerStatus, ScaleSetStatus, ServingPhase};
+
+/// An error with its causes, in one line.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

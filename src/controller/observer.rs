@@ -1,0 +1,123 @@
+//! Watches the engine once for all scale sets: tells the slots of everything, and each controller of its own runners.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use super::slots::Slots;
+use crate::engine::{Engine, Observation, ObservedRunner};
+
+/// Distributes what an engine shows. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    shared: Arc<Mutex<Known>>,
+    slots: Slots,
+    controller: String,
+}
+
+/// Whose runners someone wants to hear of: config URL's hash and scale set.
+pub type Subscription = (String, String);
+
+#[derive(Debug, Default)]
+struct Known {
+    runners: BTreeMap<String, ObservedRunner>,
+    /// Whether there was a snapshot, and nothing is wrong since.
+    reachable: bool,
+    trouble: Option<String>,
+    subscribers: BTreeMap<Subscription, mpsc::UnboundedSender<Observation>>,
+}
+
+impl Observer {
+    /// Knows nothing yet. Only runners of the controller of this id are passed on.
+    pub fn new(slots: Slots, controller: String) -> Self {
+        Self { shared: Arc::default(), slots, controller }
+    }
+
+    /// Watches until it is dropped.
+    pub async fn run(self, engine: Arc<dyn Engine>) {
+        let mut observations = engine.observe();
+        while let Some(observation) = observations.next().await {
+            self.slots.observe(&observation);
+            self.known().learn(observation, &self.controller);
+        }
+    }
+
+    /// The runners of a scale set from now on, beginning with a snapshot as soon as the engine has given one.
+    pub fn subscribe(&self, subscription: Subscription) -> mpsc::UnboundedReceiver<Observation> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut known = self.known();
+        let first = match &known.trouble {
+            Some(words) => Some(Observation::Unreachable(words.clone())),
+            None if known.reachable => Some(known.of(&subscription, &self.controller)),
+            None => None,
+        };
+        // The receiver is in our hands.
+        let _ = first.map(|first| sender.send(first));
+        known.subscribers.insert(subscription, sender);
+        receiver
+    }
+
+    /// Runners of this controller that no one asked for: their scale sets are not served any more.
+    pub fn unclaimed(&self) -> Vec<ObservedRunner> {
+        let known = self.known();
+        let unclaimed = |runner: &&ObservedRunner| {
+            runner.owner.controller == self.controller && !known.subscribers.contains_key(&key(runner))
+        };
+        known.runners.values().filter(unclaimed).cloned().collect()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Nothing that holds the lock panics half-way through a change.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(runner: &ObservedRunner) -> Subscription {
+    (runner.owner.config_url.clone(), runner.owner.scale_set.clone())
+}
+
+impl Known {
+    fn learn(&mut self, observation: Observation, controller: &str) {
+        match observation {
+            Observation::Snapshot(runners) => {
+                self.runners = runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
+                (self.reachable, self.trouble) = (true, None);
+                for (subscription, sender) in &self.subscribers {
+                    let _ = sender.send(self.of(subscription, controller));
+                }
+            }
+            Observation::Changed(runner) => {
+                if runner.owner.controller == controller {
+                    self.tell(&key(&runner), Observation::Changed(runner.clone()));
+                }
+                self.runners.insert(runner.name.clone(), runner);
+            }
+            Observation::Gone(name) => {
+                if let Some(runner) = self.runners.remove(&name) {
+                    self.tell(&key(&runner), Observation::Gone(name));
+                }
+            }
+            Observation::Unreachable(words) => {
+                self.trouble = Some(words.clone());
+                for sender in self.subscribers.values() {
+                    let _ = sender.send(Observation::Unreachable(words.clone()));
+                }
+            }
+        }
+        // Whoever does not listen any more serves no more.
+        self.subscribers.retain(|_, sender| !sender.is_closed());
+    }
+
+    fn tell(&self, subscription: &Subscription, observation: Observation) {
+        if let Some(sender) = self.subscribers.get(subscription) {
+            let _ = sender.send(observation);
+        }
+    }
+
+    fn of(&self, subscription: &Subscription, controller: &str) -> Observation {
+        let own = |runner: &&ObservedRunner| runner.owner.controller == controller && key(runner) == *subscription;
+        Observation::Snapshot(self.runners.values().filter(own).cloned().collect())
+    }
+}

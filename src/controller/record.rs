@@ -1,0 +1,325 @@
+//! What a controller knows of one runner, and how it learns.
+//!
+//! A record begins with the decision to create a runner, or with a pod that the engine shows, and ends when nothing of the
+//! runner is left and GitHub does not count its job any more.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::engine::{ObservedRunner, RunnerPhase};
+use crate::github::JobMessage;
+use crate::scaling::{self, Reason, Registration, Remains, Stage};
+
+/// One that ended sooner without a job did not come up; idle runners are removed by the service after minutes
+/// (`runner-pods.md` 8.4, 8.5).
+const TOO_SOON: SignedDuration = SignedDuration::from_secs(60);
+/// The exit code of a runner whose version GitHub refuses (`runner-pods.md` 8.1).
+const VERSION_REFUSED: i32 = 7;
+/// Waits after removals that failed: doubled each time, up to this.
+const MOST_WAIT: Duration = Duration::from_mins(2);
+
+/// One runner.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) name: String,
+    /// Its registration; `None` as long as it is not known.
+    pub(super) registration_id: Option<i64>,
+    pub(super) slot: u32,
+    /// Hash of the manifest it was made from.
+    pub(super) manifest: String,
+    pub(super) milestones: Milestones,
+    pub(super) job: Job,
+    /// What the engine shows.
+    phase: Option<RunnerPhase>,
+    doubtful: bool,
+    removal: Option<Removal>,
+    ended: Option<Ended>,
+    pub(super) registration: Registration,
+    not_before: Option<Timestamp>,
+    /// Removals that failed.
+    attempts: u32,
+    /// Made by a former process: what happened before is not known.
+    pub(super) adopted: bool,
+    /// Why it counts as failed, in words.
+    failure: Option<String>,
+}
+
+/// When a runner got how far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Milestones {
+    pub(super) created: Timestamp,
+    pub(super) registered: Option<Timestamp>,
+    pub(super) handed_over: Option<Timestamp>,
+    pub(super) running: Option<Timestamp>,
+    pub(super) job_started: Option<Timestamp>,
+}
+
+/// A runner's one job.
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    None,
+    /// GitHub says that it is busy; with what, where a message told.
+    Running(Option<Box<JobMessage>>),
+    Completed {
+        at: Timestamp,
+        message: Option<Box<JobMessage>>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Removal {
+    reason: Reason,
+    deregistered: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: Timestamp,
+    code: Option<i32>,
+    remains: Remains,
+}
+
+/// What a runner's end says about those to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Fine,
+    /// It failed.
+    Failed(String),
+    /// None of this spec can work.
+    Hopeless(String),
+}
+
+impl Record {
+    /// A runner that was just decided on.
+    pub(super) fn new(name: String, slot: u32, manifest: String, now: Timestamp) -> Self {
+        let milestones =
+            Milestones { created: now, registered: None, handed_over: None, running: None, job_started: None };
+        Self {
+            name,
+            registration_id: None,
+            slot,
+            manifest,
+            milestones,
+            job: Job::None,
+            phase: None,
+            doubtful: false,
+            removal: None,
+            ended: None,
+            registration: Registration::NotAsked,
+            not_before: None,
+            attempts: 0,
+            adopted: false,
+            failure: None,
+        }
+    }
+
+    /// A runner that a former process made.
+    pub(super) fn adopt(runner: &ObservedRunner, now: Timestamp) -> Self {
+        let owner = &runner.owner;
+        let mut record = Self::new(runner.name.clone(), owner.slot, owner.manifest.clone(), now);
+        record.adopted = true;
+        record.registration_id = Some(owner.runner_id).filter(|id| *id > 0);
+        // The engine's clock may be another one.
+        let created = runner.created_at.min(now);
+        record.milestones.created = created;
+        record.milestones.handed_over = Some(created);
+        if let RunnerPhase::Running { since } = runner.phase {
+            record.milestones.running = Some(since.min(now));
+        }
+        record.observe(&runner.phase, now);
+        record
+    }
+
+    pub(super) fn registered(&mut self, id: i64, now: Timestamp) {
+        self.registration_id = Some(id);
+        self.milestones.registered = Some(now);
+    }
+
+    /// GitHub did not give a JIT config: there is nothing the engine could have.
+    pub(super) fn not_registered(&mut self, words: String, now: Timestamp) {
+        self.failure = Some(words);
+        self.ended = Some(Ended { at: now, code: None, remains: Remains::Nothing });
+    }
+
+    pub(super) fn handed_over(&mut self, now: Timestamp) {
+        self.milestones.handed_over = Some(now);
+    }
+
+    /// The engine did not say that it has it; it may have it all the same.
+    pub(super) fn not_handed_over(&mut self, words: String) {
+        self.failure = Some(words);
+        self.doubtful = true;
+    }
+
+    /// Learns what the engine shows.
+    pub(super) fn observe(&mut self, phase: &RunnerPhase, now: Timestamp) {
+        if let RunnerPhase::Running { .. } = phase {
+            self.milestones.running.get_or_insert(now);
+        }
+        if phase.has_ended() && self.ended.is_none() {
+            let code = if let RunnerPhase::Exited { code, .. } = phase { Some(*code) } else { None };
+            let remains = if self.removal.is_some() { Remains::PodGoing } else { Remains::Pod };
+            self.ended = Some(Ended { at: now, code, remains });
+            if let RunnerPhase::Failed { reason } = phase {
+                self.failure.get_or_insert_with(|| reason.clone());
+            }
+        }
+        self.phase = Some(phase.clone());
+    }
+
+    /// The engine does not show it any more.
+    pub(super) fn vanish(&mut self, now: Timestamp) {
+        if self.ended.is_none() && self.removal.is_none() {
+            self.failure.get_or_insert_with(|| "its pod vanished".to_owned());
+            // What the engine keeps beside the pod may be there still.
+            self.ended = Some(Ended { at: now, code: None, remains: Remains::Pod });
+        }
+    }
+
+    /// Whether the engine must show it by now if it has it: a list that was made before the hand-over may come after it.
+    pub(super) fn must_show(&self, now: Timestamp) -> bool {
+        const LATE: SignedDuration = SignedDuration::from_secs(30);
+        self.phase.is_some() || self.milestones.handed_over.is_some_and(|at| now.duration_since(at) > LATE)
+    }
+
+    pub(super) fn removal_begins(&mut self, reason: Reason) {
+        match &mut self.ended {
+            Some(ended) => ended.remains = Remains::PodGoing,
+            None => self.removal = Some(Removal { reason, deregistered: !reason.asks_github_first() }),
+        }
+        if matches!(reason, Reason::NotStarted | Reason::NotOnline | Reason::Ghost) {
+            let phase = self.waiting().map(|words| format!(": {words}")).unwrap_or_default();
+            self.failure.get_or_insert_with(|| format!("{}{phase}", reason.name()));
+        }
+    }
+
+    /// GitHub has given it up: it cannot get a job any more.
+    pub(super) fn deregistered(&mut self, now: Timestamp) {
+        self.registration = Registration::Gone { at: now };
+        if let Some(removal) = &mut self.removal {
+            removal.deregistered = true;
+        }
+    }
+
+    /// GitHub keeps it, for it has a job.
+    pub(super) fn is_busy(&mut self) {
+        self.removal = None;
+        if matches!(self.job, Job::None) {
+            self.job = Job::Running(None);
+        }
+        self.doubtful = false;
+    }
+
+    /// The engine has nothing of it any more.
+    pub(super) fn removed(&mut self, now: Timestamp) {
+        let (at, code) = self.ended.map_or((now, None), |ended| (ended.at, ended.code));
+        self.ended = Some(Ended { at, code, remains: Remains::Nothing });
+    }
+
+    pub(super) fn removal_failed(&mut self, now: Timestamp) {
+        self.attempts += 1;
+        let wait = Duration::from_secs(1 << self.attempts.min(7)).min(MOST_WAIT);
+        self.not_before = now.checked_add(wait).ok();
+        self.removal = None;
+        if let Some(ended) = &mut self.ended
+            && ended.remains == Remains::PodGoing
+        {
+            ended.remains = Remains::Pod;
+        }
+    }
+
+    /// As decisions see it.
+    pub(super) fn view(&self, current_manifest: &str) -> scaling::Runner {
+        scaling::Runner {
+            name: self.name.clone(),
+            created_at: self.milestones.created,
+            stage: self.stage(),
+            job: match &self.job {
+                Job::None => scaling::Job::None,
+                Job::Running(_) => scaling::Job::Running,
+                Job::Completed { at, .. } => scaling::Job::Completed { at: *at },
+            },
+            registration: self.registration,
+            outdated: self.manifest != current_manifest,
+            not_before: self.not_before,
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        if let Some(Ended { at, code, remains }) = self.ended {
+            return Stage::Ended { at, code, remains };
+        }
+        if let Some(Removal { deregistered, .. }) = self.removal {
+            return Stage::Removing { deregistered };
+        }
+        match (&self.phase, self.milestones.handed_over) {
+            (Some(RunnerPhase::Running { .. }), _) => {
+                Stage::Running { since: self.milestones.running.unwrap_or(self.milestones.created) }
+            }
+            (Some(RunnerPhase::Unknown), _) => Stage::Unknown,
+            _ if self.doubtful => Stage::Doubtful,
+            (_, None) => Stage::Creating,
+            (_, Some(_)) => Stage::Starting,
+        }
+    }
+
+    /// What it waits for, in the engine's words.
+    pub(super) fn waiting(&self) -> Option<&str> {
+        match &self.phase {
+            Some(RunnerPhase::Starting { waiting }) => waiting.as_deref(),
+            Some(RunnerPhase::Failed { reason }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Why it is being removed.
+    pub(super) fn removal_reason(&self) -> Option<Reason> {
+        self.removal.map(|removal| removal.reason)
+    }
+
+    /// Whether its registration may still be there: GitHub removes that of a runner which has done its job.
+    pub(super) fn may_be_registered(&self) -> bool {
+        !matches!(self.job, Job::Completed { .. }) && !matches!(self.registration, Registration::Gone { .. })
+    }
+
+    /// What its end says (`runner-pods.md` 8.5).
+    pub(super) fn verdict(&self) -> Verdict {
+        if !matches!(self.job, Job::None) {
+            return Verdict::Fine;
+        }
+        if let Some(words) = &self.failure {
+            return Verdict::Failed(words.clone());
+        }
+        let Some(Ended { at, code, .. }) = self.ended else { return Verdict::Fine };
+        let given_up = matches!(self.registration, Registration::Gone { .. });
+        let lived = at.duration_since(self.milestones.running.unwrap_or(self.milestones.created));
+        match code {
+            Some(VERSION_REFUSED) => {
+                Verdict::Hopeless("GitHub refuses the runner's version (exit code 7): use a newer image".to_owned())
+            }
+            // Told to end by us, or by whoever looks after the host.
+            _ if given_up => Verdict::Fine,
+            Some(0) if self.adopted || lived >= TOO_SOON => Verdict::Fine,
+            Some(0) => Verdict::Failed("its container ended with exit code 0 and without a job".to_owned()),
+            Some(code) => Verdict::Failed(format!("its container ended with exit code {code} and without a job")),
+            None => Verdict::Failed("its container vanished".to_owned()),
+        }
+    }
+
+    /// Whether its log is worth a look before it goes.
+    pub(super) fn ended_badly(&self) -> bool {
+        self.verdict() != Verdict::Fine
+    }
+}
+
+impl Job {
+    /// What a message told about it.
+    pub(super) fn message(&self) -> Option<&JobMessage> {
+        match self {
+            Self::None => None,
+            Self::Running(message) | Self::Completed { message, .. } => message.as_deref(),
+        }
+    }
+}
