@@ -22,6 +22,7 @@ pub mod layers;
 pub mod listener;
 pub mod manifest;
 pub mod metrics;
+pub mod operator;
 pub mod problem;
 pub mod render;
 pub mod scale_set;

@@ -11,6 +11,7 @@ mod faults;
 mod random;
 #[path = "github/sessions.rs"]
 mod sessions;
+mod support;
 #[path = "github/tls.rs"]
 mod tls;
 #[path = "github/worked_example.rs"]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::label;
 use crate::render::PreparedRunner;
 use crate::scale_set::{Instance, ScaleSet};
 use crate::scaling::{Limits, Timers};
@@ -40,7 +41,24 @@ pub struct AuditFacts {
     pub privileged: bool,
 }
 
+impl PartialEq for Specification {
+    /// Manifests are compared by their hash.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, resource, config_url, runner_group, labels, limits, grace, slot_pools, prepared, audit } =
+            self;
+        (name, resource, config_url, runner_group, labels)
+            == (&other.name, &other.resource, &other.config_url, &other.runner_group, &other.labels)
+            && (limits, grace, slot_pools, audit) == (&other.limits, &other.grace, &other.slot_pools, &other.audit)
+            && prepared.hash() == other.prepared.hash()
+    }
+}
+
 impl Specification {
+    /// The label by which its runners say where they are registered.
+    pub fn config_url_label(&self) -> &str {
+        self.prepared.label(label::CONFIG_URL)
+    }
+
     /// Puts together what is known of an instance.
     pub fn new(scale_set: &ScaleSet, instance: &Instance, prepared: PreparedRunner) -> Self {
         let timers = Timers {

@@ -52,7 +52,12 @@ pub struct PreparedRunner {
 impl PreparedRunner {
     /// The hash of everything but the single runner, which its pod carries as a label.
     pub fn hash(&self) -> &str {
-        let label = self.objects.pod().and_then(|pod| pod.at(&["metadata", "labels", MANIFEST_LABEL]));
+        self.label(MANIFEST_LABEL)
+    }
+
+    /// A label that all runners made from this share; empty if there is none.
+    pub fn label(&self, name: &str) -> &str {
+        let label = self.objects.pod().and_then(|pod| pod.at(&["metadata", "labels", name]));
         label.and_then(Node::as_str).unwrap_or_default()
     }
 

@@ -3,22 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::Bytes;
 use deskrun::github::{
-    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, NewScaleSet, Request, Response,
-    ScaleSet, Transport, TransportError, TransportFault,
+    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, NewScaleSet, ScaleSet,
 };
 use deskrun::listener::{Demand, JobNews, Listener, Outlets, Phase, SessionMemory, Volatile};
 use deskrun::secret::Secret;
-use deskrun::simulator::{Action, Dropped, Generation, JobRequest, Options, Rule, Simulator, Trigger};
-use http_body_util::BodyExt;
+use deskrun::simulator::{Action, Generation, JobRequest, Options, Rule, Simulator, Trigger};
 use rand::SeedableRng;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
-use tower::util::BoxCloneSyncService;
+
+pub use crate::support::simulated::transport;
 
 /// The label and name of the scale set of all tests.
 pub const NAME: &str = "metal";
@@ -147,32 +143,4 @@ pub fn service(
     let url = ConfigUrl::parse(url, ConfigUrlOptions::default()).expect("a config URL");
     let identity = Identity { subsystem: "listener", scale_set_id: 0 };
     ActionsService::new(url, credentials, transport(simulator), environment.clone(), &identity)
-}
-
-/// The simulator's router as a transport: what it marks as dropped is a connection that ended without an answer.
-pub fn transport(simulator: &Simulator) -> Transport {
-    let router = simulator.router();
-    BoxCloneSyncService::new(tower::service_fn(move |request: Request| {
-        let router = router.clone();
-        async move {
-            let interrupted = || TransportError::new(TransportFault::Interrupted, "the connection ended");
-            let request = with_host(request).map(Body::from);
-            let response = router.oneshot(request).await.map_err(|never| match never {})?;
-            if response.extensions().get::<Dropped>().is_some() {
-                return Err(interrupted());
-            }
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|_| interrupted())?.to_bytes();
-            Ok(Response::from_parts(parts, body))
-        }
-    }))
-}
-
-/// A router sees the path of a URL, and the host in a header, as over a connection.
-fn with_host(request: Request) -> http::Request<Bytes> {
-    let (mut parts, body) = request.into_parts();
-    if let Some(authority) = parts.uri.authority().map(ToString::to_string) {
-        parts.headers.insert(http::header::HOST, authority.parse().expect("a host"));
-    }
-    http::Request::from_parts(parts, body)
 }

@@ -5,3 +5,4 @@ pub mod checker;
 pub mod command;
 pub mod golden;
 pub mod pipeline;
+pub mod simulated;

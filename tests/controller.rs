@@ -1,0 +1,9 @@
+//! The controller against the simulator and the engine in memory, in one process with one clock that stands still unless
+//! everyone waits: a job from its queueing to nothing left, the races that break others, crashes at every call.
+
+#[path = "controller/basics.rs"]
+mod basics;
+#[path = "controller/world.rs"]
+mod world;
+
+mod support;

@@ -1,0 +1,71 @@
+//! What must work before anything may go wrong.
+
+use std::time::Duration;
+
+use deskrun::controller::{RunnerPhase, ServingPhase};
+
+use crate::support::simulated::Manner;
+use crate::world::{Wish, World};
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_job_becomes_a_runner_runs_and_leaves_nothing() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start().await;
+    world.queue(1, "sleep 5");
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"]);
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_fail_and_jobs_beyond_the_maximum_all_get_their_turn() {
+    let world = World::new(&Wish { max: 3, ..Wish::default() }, Manner::default());
+    let mut operator = world.start().await;
+    world.queue(1, "exit 1");
+    world.queue(9, "sleep 20");
+    world.until("three at work", &operator, |world| world.engine.alive().len() == 3).await;
+    world.until_jobs_end(&operator).await;
+    let conclusions = world.conclusions();
+    assert_eq!(conclusions.iter().filter(|conclusion| *conclusion == "failure").count(), 1);
+    assert_eq!(conclusions.iter().filter(|conclusion| *conclusion == "success").count(), 9);
+    assert_eq!(world.engine.created(), 10, "no surplus");
+    world.end(&mut operator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn spare_runners_are_kept_ready_and_taken_out_at_the_end() {
+    let world = World::new(&Wish { min: 2, ..Wish::default() }, Manner::default());
+    let mut operator = world.start().await;
+    world.until("two spare runners", &operator, |world| world.engine.alive().len() == 2).await;
+    world.queue(1, "sleep 30");
+    world.until("one more", &operator, |world| world.engine.alive().len() == 3).await;
+    world.until_jobs_end(&operator).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.engine.alive().len(), 2);
+    assert_eq!(World::status(&operator).phase, ServingPhase::Listening);
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_runners_outlive_their_controller_and_the_next_one_adopts_them() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut first = world.start().await;
+    world.queue(2, "sleep 600");
+    world.until("two at work", &first, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
+    let left = first.end(deskrun::controller::Order::Drain).await;
+    assert_eq!(left, []);
+    assert_eq!(world.engine.alive().len(), 2, "busy runners are left alone");
+    drop(first);
+    let mut second = world.start().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let phases: Vec<RunnerPhase> = World::status(&second).runners.iter().map(|runner| runner.phase).collect();
+    assert_eq!(phases, [RunnerPhase::Busy, RunnerPhase::Busy]);
+    world.until_jobs_end(&second).await;
+    assert_eq!(world.conclusions(), ["success", "success"]);
+    world.until("their pods' end", &second, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut second).await;
+    assert_eq!(world.engine.created(), 2);
+}

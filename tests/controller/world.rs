@@ -1,0 +1,173 @@
+//! GitHub's side, an engine in memory, and a controller between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deskrun::controller::{Order, ScaleSetStatus, Shared, Slots, Specification};
+use deskrun::engine::memory::MemoryEngine;
+use deskrun::github::{ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, Transport};
+use deskrun::listener::{SessionMemory, Volatile};
+use deskrun::manifest::EngineKind;
+use deskrun::metrics::Metrics;
+use deskrun::operator::{Desired, Operator};
+use deskrun::secret::Secret;
+use deskrun::simulator::{Action, JobRequest, Options, Rule, Simulator, Trigger};
+use rand::SeedableRng;
+use serde_json::Value;
+
+use crate::support::pipeline;
+use crate::support::simulated::{Manner, TaskRunner, transport};
+
+pub const NAME: &str = "metal";
+/// The id of the controller, as `pipeline::prepared` writes it into labels.
+pub const CONTROLLER: &str = "test";
+/// Longer than all timers and backoffs together.
+const PATIENCE: Duration = Duration::from_mins(90);
+
+pub struct World {
+    pub simulator: Simulator,
+    pub engine: MemoryEngine,
+    pub environment: Environment,
+    pub shared: Shared,
+    pub service: ActionsService,
+    pub memory: Arc<dyn SessionMemory>,
+    pub specification: Specification,
+}
+
+/// What a scale set of the tests is like.
+pub struct Wish {
+    pub min: u32,
+    pub max: u32,
+    /// More lines of the spec.
+    pub more: &'static str,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { min: 0, max: 10, more: "" }
+    }
+}
+
+pub fn specification(wish: &Wish) -> Specification {
+    let Wish { min, max, more } = wish;
+    let text = format!(
+        "apiVersion: deskrun.dev/v1alpha1\nkind: RunnerScaleSet\nmetadata: {{name: {NAME}}}\nspec:\n  githubConfigUrl: https://github.com/acme\n  containerMode: cached-privileged-kubernetes\n  minRunners: {min}\n  maxRunners: {max}\n{more}"
+    );
+    let scale_set = pipeline::scale_set(&text).expect("a spec");
+    let prepared = pipeline::prepared(&scale_set, EngineKind::Podman, &[]).expect("a manifest");
+    Specification::new(&scale_set, &scale_set.instances()[0], prepared)
+}
+
+impl World {
+    pub fn new(wish: &Wish, manner: Manner) -> Self {
+        Self::with(wish, manner, Options::default())
+    }
+
+    pub fn with(wish: &Wish, manner: Manner, options: Options) -> Self {
+        let seed = options.seed;
+        let simulator = Simulator::new(options).expect("the options are right");
+        let clock = simulator.clone();
+        let engine = MemoryEngine::new(Arc::new(TaskRunner::new(&simulator, manner)), move || clock.now());
+        let clock = simulator.clone();
+        let environment = Environment::new(move || clock.now(), rand::rngs::StdRng::seed_from_u64(seed));
+        let service = service(transport(&simulator), &environment);
+        let shared = Shared {
+            engine: Arc::new(engine.clone()),
+            environment: environment.clone(),
+            slots: Slots::default(),
+            metrics: Metrics::default(),
+            calls: Shared::calls(),
+            owner: "deskrun".to_owned(),
+            keeps_stock: true,
+        };
+        let memory = Arc::new(Volatile::default());
+        Self { simulator, engine, environment, shared, service, memory, specification: specification(wish) }
+    }
+
+    pub fn desired(&self) -> Desired {
+        Desired {
+            specification: self.specification.clone(),
+            service: self.service.clone(),
+            memory: Arc::clone(&self.memory),
+        }
+    }
+
+    /// A controller that serves.
+    pub async fn start(&self) -> Operator {
+        let shared = Shared { slots: Slots::default(), calls: Shared::calls(), ..self.shared.clone() };
+        let mut operator = Operator::start(shared, CONTROLLER.to_owned()).await;
+        operator.apply(vec![self.desired()], Order::Drain);
+        operator
+    }
+
+    pub fn queue(&self, count: u32, script: &str) -> Vec<String> {
+        let request = JobRequest {
+            labels: vec![NAME.to_owned()],
+            count: Some(count),
+            script: Some(script.to_owned()),
+            ..JobRequest::default()
+        };
+        self.simulator.queue(&request)
+    }
+
+    pub fn fault(&self, route: &str, on: Trigger, action: Action) {
+        self.simulator.add_faults(vec![Rule { route: route.to_owned(), on, action }]);
+    }
+
+    /// Waits, in simulated time, until something is so; looks whenever anything may have changed.
+    pub async fn until(&self, what: &str, operator: &Operator, so: impl Fn(&Self) -> bool) {
+        /// How finely simulated time is looked at.
+        const STEP: Duration = Duration::from_millis(50);
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !so(self) {
+            if tokio::time::Instant::now() > end {
+                let report = serde_json::to_string_pretty(&operator.report()).expect("JSON");
+                panic!("{what} never came:\n{report}\n{:#}\n{:?}", self.simulator.ledger(), self.engine.objects());
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    pub async fn until_jobs_end(&self, operator: &Operator) {
+        let all = |world: &Self| world.jobs().iter().all(|job| job["status"] == "completed");
+        self.until("the end of all jobs", operator, all).await;
+    }
+
+    /// Ends the controller in good order; nothing may be left anywhere.
+    pub async fn end(&self, operator: &mut Operator) {
+        let left = operator.end(Order::Drain).await;
+        assert_eq!(left, [], "{:#}", self.simulator.ledger());
+        self.assert_nothing_left();
+    }
+
+    pub fn assert_nothing_left(&self) {
+        let ledger = self.simulator.ledger();
+        assert_eq!(self.engine.objects(), Vec::<String>::new(), "pods and secrets");
+        assert_eq!(ledger["runners"].as_array().map(Vec::len), Some(0), "registrations: {:#}", ledger["runners"]);
+        assert_eq!(ledger["sessions"].as_array().map(Vec::len), Some(0), "sessions");
+    }
+
+    pub fn jobs(&self) -> Vec<Value> {
+        self.simulator.ledger()["jobs"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub fn conclusions(&self) -> Vec<String> {
+        self.jobs().iter().map(|job| job["conclusion"].as_str().unwrap_or("none").to_owned()).collect()
+    }
+
+    pub fn calls(&self, route: &str) -> usize {
+        let calls = self.simulator.calls();
+        calls.as_array().into_iter().flatten().filter(|call| call["route"] == route).count()
+    }
+
+    pub fn status(operator: &Operator) -> ScaleSetStatus {
+        operator.report().scale_sets.into_iter().next().unwrap_or_default()
+    }
+}
+
+pub fn service(transport: Transport, environment: &Environment) -> ActionsService {
+    let url = ConfigUrl::parse("http://127.0.0.1/acme", ConfigUrlOptions::default()).expect("a config URL");
+    let token = Credentials::Token(Secret::new("ghp_example"));
+    let identity = Identity { subsystem: "controller", scale_set_id: 0 };
+    ActionsService::new(url, token, transport, environment.clone(), &identity)
+}
