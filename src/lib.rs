@@ -30,4 +30,5 @@ pub mod scaling;
 pub mod schema;
 pub mod secret;
 pub mod simulator;
+pub mod telemetry;
 pub mod yaml;

@@ -7,6 +7,7 @@ use clap::Parser;
 use deskrun::cli::{Cli, Printer};
 
 fn main() -> ExitCode {
-    let mut printer = Printer::new(stdout().lock(), stderr().lock());
+    // Not locked for good: logs go to stderr from every thread.
+    let mut printer = Printer::new(stdout(), stderr());
     ExitCode::from(Cli::parse().execute(&mut printer))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::crd::{self, KeyReference, Object};
+use crate::crd::{self, KeyReference, Object, PodmanHostSpec};
 use crate::layers::UserLayer;
 use crate::problem::{FieldPath, Problems};
 use crate::scale_set::{LayerSource, Placed, ScaleSet, Validated, check_together, validate};
@@ -16,8 +16,11 @@ use crate::yaml::{self, Tree};
 const STDIN: &str = "-";
 
 /// What the files of a command hold.
+#[derive(Default)]
 pub(super) struct Input {
     pub(super) scale_sets: Vec<Validated>,
+    /// Podman hosts, each with the file that names it.
+    pub(super) podman_hosts: Vec<(String, PodmanHostSpec)>,
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -32,11 +35,14 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
         read.problems.extend(problems);
     }
     let crd::Read { documents, mut problems } = read;
-    let mut input = Input { scale_sets: Vec::new(), config_maps: BTreeMap::new() };
+    let mut input = Input::default();
     let mut sources = Vec::new();
     for document in &documents {
         if let Object::ConfigMap(data) = &document.object {
             input.config_maps.insert(document.name.clone().unwrap_or_default(), data.clone());
+        }
+        if let Object::PodmanHost(host) = &document.object {
+            input.podman_hosts.push((document.file.clone(), host.clone()));
         }
         match validate(document, name) {
             None => {}

@@ -3,11 +3,13 @@
 mod input;
 mod printer;
 mod render;
+mod run;
 mod show;
 mod simulator;
 
 use std::io::Write;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use printer::Printer;
@@ -24,6 +26,8 @@ pub struct Cli {
 enum Command {
     /// Show the manifests of one runner and its companions, exactly as they would be applied
     Render(Box<render::Render>),
+    /// Serve runner scale sets: the controller, standalone
+    Run(Box<run::Run>),
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
@@ -37,6 +41,11 @@ pub type ExitCode = u8;
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Runs a command that waits for others.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(command)
 }
 
 impl Cli {
@@ -58,6 +67,7 @@ impl Cli {
     fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Render(render) => render.run(printer),
+            Command::Run(run) => block_on(run.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;

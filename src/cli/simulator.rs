@@ -6,7 +6,6 @@ mod runner;
 mod serve;
 mod state;
 
-use std::future::Future;
 use std::io::Write;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use jiff::SignedDuration;
 
-use super::{ExitCode, Printer};
+use super::{ExitCode, Printer, block_on};
 
 /// The commands of the simulator.
 #[derive(Debug, Subcommand)]
@@ -38,11 +37,6 @@ impl Simulator {
             Self::State(state) => block_on(state.run(printer)),
         }
     }
-}
-
-/// Runs a command that waits for others.
-fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(command)
 }
 
 /// A length of time, as in `90s` or `1m 30s`.

@@ -308,9 +308,9 @@ impl Record {
         }
     }
 
-    /// Whether its log is worth a look before it goes.
+    /// Whether its log is worth a look before it goes. After exit code 0 the news of its job may be under way.
     pub(super) fn ended_badly(&self) -> bool {
-        self.verdict() != Verdict::Fine
+        self.verdict() != Verdict::Fine && !matches!(self.ended, Some(Ended { code: Some(0), .. }))
     }
 }
 

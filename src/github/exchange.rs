@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use super::environment::Environment;
 use super::error::GitHubError;
 use super::retry;
-use super::transport::{Response, Transport};
+use super::transport::{CallName, Response, Transport};
 use crate::secret::Secret;
 
 /// How long a short call may take (`scale-set-protocol.md` 6.2).
@@ -90,6 +90,7 @@ impl Exchange {
         let mut request = http::Request::builder()
             .method(call.method.clone())
             .uri(&call.url)
+            .extension(CallName(call.name))
             .header(header::USER_AGENT, &self.user_agent)
             .header(header::AUTHORIZATION, call.authorization.expose());
         for (name, value) in call.headers {

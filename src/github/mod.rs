@@ -23,5 +23,7 @@ pub use environment::Environment;
 pub use error::{Exception, GitHubError, RequestIds};
 pub use service::{ActionsService, Identity, NewScaleSet};
 pub use session::{MessageSession, Poll};
-pub use transport::{HttpOptions, Request, Response, Transport, TransportError, TransportFault, over_http};
+pub use transport::{
+    CallName, HttpOptions, Request, Response, Transport, TransportError, TransportFault, counted, over_http,
+};
 pub use wire::{Envelope, JitConfig, JobEvent, JobMessage, Label, Runner, RunnerGroup, ScaleSet, Statistics};

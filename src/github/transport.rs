@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryFutureExt};
+use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 /// A request with its whole body.
@@ -74,6 +75,20 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// What a request is for, in words that follow "cannot"; one of a fixed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallName(pub &'static str);
+
+/// A transport that tells of every request what it is for.
+pub fn counted(transport: Transport, count: impl Fn(&'static str) + Clone + Send + Sync + 'static) -> Transport {
+    BoxCloneSyncService::new(tower::service_fn(move |request: Request| {
+        if let Some(CallName(name)) = request.extensions().get() {
+            count(name);
+        }
+        transport.clone().oneshot(request)
+    }))
 }
 
 /// The way to GitHub.

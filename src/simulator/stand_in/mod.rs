@@ -153,8 +153,9 @@ async fn stay_or_end(start: &Start) -> End {
 }
 
 async fn signalled(signals: &mut watch::Receiver<Option<Signal>>) -> Option<Signal> {
-    match signals.wait_for(Option::is_some).await {
-        Ok(signal) => *signal,
+    let signal = signals.wait_for(Option::is_some).await.map(|signal| *signal);
+    match signal {
+        Ok(signal) => signal,
         // No one is left to send any.
         Err(_) => std::future::pending().await,
     }

@@ -1,0 +1,125 @@
+//! From files to what is served: specifications, and clients of GitHub that scale sets of one scope share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::place::Place;
+use crate::cli::input::Input;
+use crate::controller::Specification;
+use crate::crd;
+use crate::github::{
+    ActionsService, AppIssuer, ConfigUrl, ConfigUrlOptions, Credentials, CredentialsSource, Environment, HttpOptions,
+    Identity, Transport, counted, over_http,
+};
+use crate::layers::stack;
+use crate::manifest::EngineKind;
+use crate::metrics::Metrics;
+use crate::operator::Desired;
+use crate::render::{Request, prepare};
+use crate::scale_set::{CertificateAuthority, ScaleSet};
+
+/// Makes what is served out of files, again and again.
+pub(super) struct Sources {
+    environment: Environment,
+    metrics: Metrics,
+    place: Place,
+    engine: EngineKind,
+    /// Clients by config URL and credentials.
+    services: BTreeMap<String, ActionsService>,
+}
+
+impl Sources {
+    pub(super) fn new(environment: Environment, metrics: Metrics, place: Place, engine: EngineKind) -> Self {
+        Self { environment, metrics, place, engine, services: BTreeMap::new() }
+    }
+
+    /// Everything that the files ask for.
+    pub(super) fn desired(&mut self, input: &Input) -> anyhow::Result<Vec<Desired>> {
+        let mut all = Vec::new();
+        for validated in &input.scale_sets {
+            let scale_set = &validated.scale_set;
+            let service = self.service(scale_set)?;
+            let layers = input.layers(scale_set, &[])?;
+            for instance in scale_set.instances() {
+                let stack = stack(scale_set, self.engine, &layers)?;
+                let controller = &self.place.controller;
+                let request =
+                    Request { scale_set, instance: &instance, engine: self.engine, stack: &stack, controller };
+                let prepared = prepare(&request)?;
+                for unhonoured in &prepared.unhonoured {
+                    tracing::warn!(
+                        scale_set = instance.name,
+                        field = unhonoured.path,
+                        "not honoured: {}",
+                        unhonoured.reason
+                    );
+                }
+                let specification = Specification::new(scale_set, &instance, prepared);
+                let key = format!("{} {}", specification.config_url, specification.name);
+                let memory = Arc::new(self.place.session(&key));
+                all.push(Desired { specification, service: service.clone(), memory });
+            }
+        }
+        Ok(all)
+    }
+
+    fn service(&mut self, scale_set: &ScaleSet) -> anyhow::Result<ActionsService> {
+        let missing = |field: &str, way: &str| {
+            format!(
+                "{}: `spec.{field}` is missing in `{}`, and is needed to run: {way}",
+                scale_set.file, scale_set.name
+            )
+        };
+        let url = scale_set.config_url.as_deref().with_context(|| {
+            missing("githubConfigUrl", "give the URL of the repository, organisation or enterprise")
+        })?;
+        let credentials = scale_set.credentials.as_ref().with_context(|| {
+            let way = "give `{patFile: …}`, `{patEnv: …}` or `{app: …}`; `githubConfigSecret` is for clusters";
+            missing("credentials", way)
+        })?;
+        let key = format!("{url} {credentials:?} {:?}", scale_set.certificate_authority);
+        if let Some(service) = self.services.get(&key) {
+            return Ok(service.clone());
+        }
+        let credentials = load(credentials, &scale_set.file).with_context(|| {
+            format!("{}: `spec.credentials` of `{}` cannot be used", scale_set.file, scale_set.name)
+        })?;
+        let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default()).with_context(|| {
+            format!("{}: `spec.githubConfigUrl` of `{}` cannot be used", scale_set.file, scale_set.name)
+        })?;
+        let identity = Identity { subsystem: "controller", scale_set_id: 0 };
+        let transport = self.transport(scale_set)?;
+        let service = ActionsService::new(config_url, credentials, transport, self.environment.clone(), &identity);
+        self.services.insert(key, service.clone());
+        Ok(service)
+    }
+
+    fn transport(&self, scale_set: &ScaleSet) -> anyhow::Result<Transport> {
+        let certificate_authorities = match &scale_set.certificate_authority {
+            Some(CertificateAuthority::Inline(pem)) => vec![pem.clone()],
+            _ => Vec::new(),
+        };
+        let transport = over_http(&HttpOptions { proxy: None, certificate_authorities })?;
+        let metrics = self.metrics.clone();
+        Ok(counted(transport, move |call| metrics.github_called(call)))
+    }
+}
+
+/// Reads the credentials; files are relative to the file that names them.
+fn load(credentials: &crd::Credentials, file: &str) -> anyhow::Result<Credentials> {
+    let source = match (&credentials.pat_file, &credentials.pat_env, &credentials.app) {
+        (Some(file), ..) => CredentialsSource::TokenFile(file.clone()),
+        (None, Some(variable), _) => CredentialsSource::TokenVariable(variable.clone()),
+        (None, None, Some(app)) => CredentialsSource::App {
+            issuer: AppIssuer(app.client_id.clone().or(app.id.map(|id| id.to_string())).unwrap_or_default()),
+            installation_id: app.installation_id,
+            private_key_file: app.private_key_file.clone(),
+        },
+        (None, None, None) => anyhow::bail!("they are empty"),
+    };
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    Ok(source.load(|name| std::fs::read_to_string(folder.join(name)), |name| std::env::var(name).ok())?)
+}

@@ -1,0 +1,126 @@
+//! Where a controller keeps what has no other home, and how it makes sure that it is alone there.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+
+use crate::listener::SessionFile;
+
+/// The places of one controller. Held as long as it lives.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The controller's id.
+    pub(super) controller: String,
+    state: PathBuf,
+    socket: PathBuf,
+    /// Two controllers with one state would take each other's runners for their own.
+    _lock: Arc<File>,
+}
+
+impl Place {
+    /// Takes the state folder, or says who has it.
+    pub(super) fn take(state: Option<&Path>, socket: Option<&Path>, controller: Option<&str>) -> anyhow::Result<Self> {
+        let state = match state {
+            Some(state) => state.to_owned(),
+            None => default_state().context("there is no home folder: give `--state FOLDER`")?,
+        };
+        std::fs::create_dir_all(&state).with_context(|| format!("cannot make the state folder {}", state.display()))?;
+        let state =
+            state.canonicalize().with_context(|| format!("cannot find the state folder {}", state.display()))?;
+        let path = state.join("lock");
+        let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another controller runs with the state folder {}: stop it, or give this one another `--state`",
+                state.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let controller = match controller {
+            Some(id) => id_given(id)?,
+            None => id_of_host(&state),
+        };
+        let socket = socket.map_or_else(|| default_socket(&state), Path::to_owned);
+        Ok(Self { controller, state, socket, _lock: Arc::new(lock) })
+    }
+
+    /// Whom GitHub shows as the owner of message sessions.
+    pub(super) fn owner(&self) -> String {
+        format!("deskrun-{}", self.controller)
+    }
+
+    /// Where a scale set's session is remembered.
+    pub(super) fn session(&self, key: &str) -> SessionFile {
+        SessionFile(self.state.join("sessions").join(format!("{}.session", hash(key, 8))))
+    }
+
+    /// Listens for `deskrun status`, for the user alone.
+    pub(super) fn bind(&self) -> anyhow::Result<UnixListener> {
+        let path = self.socket.display();
+        if UnixStream::connect(&self.socket).is_ok() {
+            bail!("another controller answers at {path}: give this one another `--socket`");
+        }
+        match std::fs::remove_file(&self.socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {path}"));
+            }
+            _ => {}
+        }
+        if let Some(folder) = self.socket.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let listener = UnixListener::bind(&self.socket).with_context(|| format!("cannot listen on {path}"))?;
+        std::fs::set_permissions(&self.socket, std::fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot protect {path}"))?;
+        listener.set_nonblocking(true).with_context(|| format!("cannot listen on {path}"))?;
+        Ok(listener)
+    }
+
+    /// Removes the socket. What is kept of sessions stays.
+    pub(super) fn leave(&self) {
+        // A socket that is left over is replaced by the next start.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+fn default_state() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").filter(|state| !state.is_empty()).map(PathBuf::from);
+    Some(state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))?.join("deskrun"))
+}
+
+/// Where a controller answers unless it is told otherwise.
+pub(in crate::cli) fn usual_socket() -> Option<PathBuf> {
+    Some(default_socket(&default_state()?))
+}
+
+fn default_socket(state: &Path) -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty()).map(PathBuf::from);
+    runtime.unwrap_or_else(|| state.to_owned()).join("deskrun.sock")
+}
+
+fn id_given(id: &str) -> anyhow::Result<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if id.is_empty() || id.len() > 63 || !id.bytes().all(allowed) || id.starts_with('-') || id.ends_with('-') {
+        bail!("`--controller {id}`: an id has 1 to 63 letters, digits and `-`, and neither begins nor ends with `-`");
+    }
+    Ok(id.to_owned())
+}
+
+/// The same after every start, without a file that could be lost: losing it would leave all runners behind.
+fn id_of_host(state: &Path) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let host = format!("{} {} {}", read("/etc/machine-id"), read("/proc/sys/kernel/hostname"), state.display());
+    hash(&host, 6)
+}
+
+fn hash(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
