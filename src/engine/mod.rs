@@ -6,6 +6,7 @@
 
 mod error;
 mod observation;
+pub mod podman;
 
 use std::fmt;
 use std::time::Duration;
