@@ -15,6 +15,7 @@
 
 pub mod cli;
 pub mod crd;
+pub mod demo;
 pub mod engine;
 pub mod github;
 pub mod layers;
