@@ -1,8 +1,9 @@
 //! A Podman on the bench: real, private, with the stand-in's image.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
 use deskrun::demo::{IMAGE, PrivatePodman};
 use deskrun::engine::Engine;
 use deskrun::engine::podman::{PodmanAddress, PodmanEngine};
@@ -12,7 +13,9 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::bench::{Behaviour, Bench, Breakable, Runner};
+use crate::conformance::secret;
 
+const LOG: &str = "log";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_deskrun");
 
 pub struct PodmanBench {
@@ -23,12 +26,20 @@ pub struct PodmanBench {
 impl PodmanBench {
     pub async fn start() -> Result<Self, String> {
         let folder = folder();
+        let log = std::fs::File::create(folder.path().join(LOG)).map_err(|error| error.to_string())?;
+        // Everything that this program and its libraries can log.
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(Mutex::new(log)).init();
         let podman = start(folder.path()).await?;
         Ok(Self { podman, folder })
     }
 
-    /// Stops Podman; with `check`, nothing may be left of what the tests made.
+    /// Stops Podman; with `check`, nothing may be left of what the tests made. No log may hold a JIT config.
     pub async fn stop(self, check: bool) -> Result<(), String> {
+        let log = std::fs::read_to_string(self.folder.path().join(LOG)).map_err(|error| error.to_string())?;
+        let stored = base64::engine::general_purpose::STANDARD.encode(secret().expose());
+        if log.contains(secret().expose()) || log.contains(&stored) {
+            return Err("a JIT config stands in a log".to_owned());
+        }
         let left = self.podman.leftovers().await.map_err(|error| error.to_string())?;
         let root = self.folder.path().join("podman");
         self.podman.stop().await.map_err(|error| error.to_string())?;

@@ -117,3 +117,74 @@ fn has_ended(container: &Container) -> bool {
 fn seconds(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Pod {
+        let labels = json!({"deskrun.dev/runner": "r1", INIT_CONTAINERS: "[\"prepare\"]"});
+        serde_json::from_value(json!({"Id": "p", "Name": "r1", "Created": "2026-11-21T15:31:25Z", "Labels": labels}))
+            .unwrap()
+    }
+
+    fn container(name: &str, state: &str, code: i32) -> Container {
+        let names = [format!("r1-{name}")];
+        let labels = pod().labels;
+        serde_json::from_value(json!({
+            "Id": name, "Names": names, "Labels": labels, "Pod": "p", "State": state, "ExitCode": code,
+            "StartedAt": 100, "ExitedAt": if state == "exited" { 200 } else { -62_135_596_800_i64 },
+        }))
+        .unwrap()
+    }
+
+    fn judged(containers: &[Container], findings: &Findings) -> RunnerPhase {
+        runners(&[pod()], containers, findings).remove(0).phase
+    }
+
+    #[test]
+    fn a_runner_is_judged_by_its_own_container_and_before_that_by_its_init_containers() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let starting = |waiting: Option<&str>| RunnerPhase::Starting { waiting: waiting.map(str::to_owned) };
+        let created = container("runner", "created", 0);
+        for (containers, expected) in [
+            (vec![], starting(Some("its containers are being made"))),
+            (vec![created.clone()], starting(None)),
+            (
+                vec![created.clone(), container("prepare", "running", 0)],
+                starting(Some("init container `prepare` runs")),
+            ),
+            (
+                vec![created.clone(), container("prepare", "exited", 3)],
+                RunnerPhase::Failed { reason: "init container `prepare` ended with exit code 3".to_owned() },
+            ),
+            // A sidecar that fails is not the runner's failure.
+            (vec![created, container("dind", "exited", 1)], starting(None)),
+            (
+                vec![container("runner", "running", 0), container("dind", "exited", 1)],
+                RunnerPhase::Running { since: second(100) },
+            ),
+            (
+                vec![container("runner", "exited", 143)],
+                RunnerPhase::Exited { code: 143, at: second(200), out_of_memory: false },
+            ),
+        ] {
+            assert_eq!(judged(&containers, &Findings::default()), expected);
+        }
+    }
+
+    #[test]
+    fn what_lists_do_not_say_is_found_out_and_told() {
+        let mut findings = Findings::default();
+        let killed_one = [container("runner", "exited", KILLED)];
+        assert_eq!(killed(&killed_one).collect::<Vec<_>>(), ["runner"]);
+        findings.out_of_memory.insert("runner".to_owned(), true);
+        assert!(matches!(judged(&killed_one, &findings), RunnerPhase::Exited { out_of_memory: true, .. }));
+        let lost = [container("runner", "running", 0)];
+        assert_eq!(running(&lost).collect::<Vec<_>>(), ["runner"]);
+        findings.without_process.push("runner".to_owned());
+        assert!(matches!(judged(&lost, &findings), RunnerPhase::Failed { .. }));
+    }
+}

@@ -34,6 +34,7 @@ pub use address::{AddressError, PodmanAddress};
 use self::failure::failure;
 use self::making::{Making, SharedVolumes};
 use self::service::{CallError, Service};
+use self::version::Version;
 use super::{Engine, EngineError, Observation};
 use crate::manifest::{RunnerManifest, Unhonoured};
 use crate::secret::Secret;
@@ -101,7 +102,7 @@ impl Engine for PodmanEngine {
                 unhonoured.extend(limits(container, &path));
             }
         }
-        if let Some(version) = self.inner.service.version().filter(|version| version.major < 5)
+        if let Some(version) = self.inner.service.version().filter(|version| *version == Version { major: 4, minor: 3 })
             && manifest.pod["spec"].get("hostPID").is_some_and(|value| value == true)
         {
             let reason = format!("Podman {version} does not read it: the pod has processes of its own");

@@ -81,7 +81,9 @@ impl Service {
     }
 
     pub(super) async fn stop_pod(&self, name: &str, grace: Duration) -> Result<(), CallError> {
-        let path = format!("pods/{}/stop?t={}", encode(name), grace.as_secs());
+        // Podman counts whole seconds, and 0 of them are none at all.
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let path = format!("pods/{}/stop?t={seconds}", encode(name));
         found(self.call(Method::POST, &path, Bytes::new(), grace + SHORT).await).map(drop)
     }
 
@@ -211,6 +213,7 @@ fn request(method: &Method, path: &str, body: Bytes) -> Result<Request<Bytes>, C
         .method(method)
         .uri(format!("/v4.0.0/libpod/{path}"))
         .header(http::header::HOST, "podman")
+        // Podman 5 wants to be told a type that it takes for text; 4.3 does not look.
         .header(http::header::CONTENT_TYPE, "application/json");
     Ok(request.body(body)?)
 }
