@@ -25,6 +25,7 @@ pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtim
         what_podman_refuses_is_told_with_its_reason_and_leaves_nothing,
         a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed,
         a_socket_that_is_not_podmans_is_refused_in_words,
+        what_is_not_deskruns_is_left_alone,
     ]
 }
 
@@ -103,6 +104,31 @@ async fn a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed(bench: 
     assert!(matches!(&failed.phase, RunnerPhase::Failed { reason } if reason.contains("conmon")), "{failed:?}");
     engine.remove(&runner.name, Duration::from_secs(1)).await.unwrap();
     assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
+}
+
+async fn what_is_not_deskruns_is_left_alone(bench: &PodmanBench) {
+    let (engine, runner) = (bench.engine(), runner("strange", Behaviour::Waits));
+    let content = bench.folder.path().join("strange");
+    std::fs::write(&content, "a secret of the user's").unwrap();
+    let secret_file = content.to_str().unwrap();
+    bench.podman.run("prepare", &["secret", "create", &runner.name, secret_file]).await.unwrap();
+    bench.podman.run("prepare", &["pod", "create", "--infra=false", &runner.name]).await.unwrap();
+    let there = bench.leftovers(&runner.name).await;
+    assert_eq!(there.len(), 2);
+    let refused = engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap_err();
+    assert!(
+        matches!(&refused, EngineError::Refused { message, .. } if message.contains("not DeskRun's")),
+        "{refused:?}"
+    );
+    engine.remove(&runner.name, GRACE).await.unwrap();
+    engine.sweep(&runner.controller).await.unwrap();
+    assert_eq!(bench.leftovers(&runner.name).await, there);
+    bench.podman.run("tidy up", &["pod", "rm", &runner.name]).await.unwrap();
+    let failed = engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap_err();
+    assert!(failed.to_string().contains("name in use"), "{failed:?}");
+    engine.remove(&runner.name, GRACE).await.unwrap();
+    assert_eq!(bench.leftovers(&runner.name).await, [format!("secret {}", runner.name)]);
+    bench.podman.run("tidy up", &["secret", "rm", &runner.name]).await.unwrap();
 }
 
 async fn a_socket_that_is_not_podmans_is_refused_in_words(bench: &PodmanBench) {

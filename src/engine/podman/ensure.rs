@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::super::EngineError;
+use super::super::{EngineError, label};
 use super::Inner;
 use super::documents;
 use super::failure::failure;
@@ -25,8 +25,13 @@ impl Inner {
         jit_config: &Secret,
     ) -> Result<(), EngineError> {
         let turn = self.making.turn(&manifest.name).await;
-        if self.service.pod_exists(&manifest.name).await.map_err(self.failure(CALL))? {
-            return Ok(());
+        match self.service.pod_labels(&manifest.name).await.map_err(self.failure(CALL))? {
+            Some(labels) if labels.contains_key(label::RUNNER) => return Ok(()),
+            Some(_) => {
+                let message = format!("the host has a pod {} that is not DeskRun's", manifest.name);
+                return Err(EngineError::Refused { call: CALL, message, hint: Some("remove or rename that pod") });
+            }
+            None => {}
         }
         let (manifest, jit_config) = (manifest.clone(), jit_config.clone());
         let engine = self.name.clone();
@@ -73,10 +78,15 @@ impl Inner {
             self.service.create_volume(&name, &labels).await?;
         }
         let secret = &manifest.jit_config.name;
-        // What a process that was killed here left of it.
-        self.service.remove_secret(secret).await?;
-        let content = documents::secret(manifest, jit_config);
-        self.service.create_secret(secret, &content, &documents::owner_labels(manifest)).await?;
+        let (content, labels) = (documents::secret(manifest, jit_config), documents::owner_labels(manifest));
+        match self.service.create_secret(secret, &content, &labels).await {
+            Err(error) if error.says("secret name in use") => {
+                // A process that was killed here left it.
+                self.remove_secret(secret).await?;
+                self.service.create_secret(secret, &content, &labels).await?;
+            }
+            created => created?,
+        }
         let played = self.service.play(documents::stream(manifest)).await;
         let removed = self.service.remove_secret(secret).await;
         played.and(removed.map(drop))

@@ -29,6 +29,10 @@ impl Inner {
     async fn remove_all(&self, runner: &str, grace: Duration) -> Result<(), CallError> {
         // Whose it was is not known any more when it is gone.
         let labels = self.service.pod_labels(runner).await?;
+        if labels.as_ref().is_some_and(|labels| !labels.contains_key(label::RUNNER)) {
+            // A pod of someone else that is called so.
+            return Ok(());
+        }
         if let Some(labels) = &labels {
             // A container that cannot be stopped is removed all the same.
             match self.service.stop_pod(runner, grace).await {
@@ -57,12 +61,21 @@ impl Inner {
 
     /// Removes secret and volumes of a runner whose pod is gone.
     pub(super) async fn remove_own(&self, runner: &str) -> Result<(), CallError> {
-        self.service.remove_secret(runner).await?;
+        self.remove_secret(runner).await?;
         for volume in self.service.volumes(&format!("{}={runner}", label::RUNNER)).await? {
             // The filter is Podman's, the decision to delete is ours.
             if volume.labels.get(label::RUNNER).is_some_and(|of| of == runner) {
                 self.service.remove_volume(&volume.name).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a secret of this name if it is one of ours.
+    pub(super) async fn remove_secret(&self, name: &str) -> Result<(), CallError> {
+        let secret = self.service.secret(name).await?;
+        if secret.is_some_and(|secret| secret.spec.controller().is_some()) {
+            self.service.remove_secret(name).await?;
         }
         Ok(())
     }

@@ -160,6 +160,11 @@ impl Service {
         self.call(Method::POST, &path, content.expose().to_owned().into(), SHORT).await.map(drop)
     }
 
+    pub(super) async fn secret(&self, name: &str) -> Result<Option<StoredSecret>, CallError> {
+        let answer = found(self.get(&format!("secrets/{}/json", encode(name))).await)?;
+        answer.as_ref().map(read).transpose()
+    }
+
     pub(super) async fn secrets(&self) -> Result<Vec<StoredSecret>, CallError> {
         self.list("secrets/json").await
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::super::{EngineError, label};
 use super::Inner;
 use super::service::CallError;
-use super::wire::SecretSpec;
 
 const CALL: &str = "remove what was left behind";
 
@@ -39,7 +38,7 @@ impl Inner {
         }
         for secret in secrets.iter().map(|secret| &secret.spec) {
             // The container of a live runner does not need it any more.
-            if belongs_to(secret, controller) && !made.contains(secret.name.as_str()) {
+            if secret.controller() == Some(controller) && !made.contains(secret.name.as_str()) {
                 removed += usize::from(self.service.remove_secret(&secret.name).await?);
             }
         }
@@ -51,10 +50,4 @@ impl Inner {
         }
         Ok(removed + self.remove_unused_shared(controller).await?)
     }
-}
-
-fn belongs_to(secret: &SecretSpec, controller: &str) -> bool {
-    [&secret.driver.options, &secret.labels]
-        .iter()
-        .any(|labels| labels.get(label::CONTROLLER).is_some_and(|of| of == controller))
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use super::super::label;
+
 pub(super) type Labels = BTreeMap<String, String>;
 
 /// Podman writes an empty list or mapping as `null`.
@@ -80,6 +82,14 @@ pub(super) struct SecretSpec {
     pub(super) driver: SecretDriver,
     #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) labels: Labels,
+}
+
+impl SecretSpec {
+    /// The controller that made it; `None` if it is not ours.
+    pub(super) fn controller(&self) -> Option<&str> {
+        let labels = self.driver.options.get(label::CONTROLLER).or_else(|| self.labels.get(label::CONTROLLER));
+        labels.map(String::as_str)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
