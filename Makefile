@@ -2,7 +2,10 @@
 # else it prints the one command to run and fails. `ACCEPT_DIFF=1 make test` rewrites golden files.
 
 CARGO ?= cargo
-PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl
+PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl $(PODMAN) openssh-server:/usr/sbin/sshd openssh-client:ssh-keygen
+# Without recommended packages Podman brings none of these, and says so late and elsewhere.
+PODMAN = podman:podman runc:/usr/sbin/runc conmon:conmon netavark:/usr/lib/podman/netavark \
+	aardvark-dns:/usr/lib/podman/aardvark-dns iptables:/usr/sbin/iptables catatonit:catatonit busybox-static:busybox
 
 .PHONY: test lint bench tools deny
 

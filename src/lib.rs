@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod controller;
 pub mod crd;
+pub mod demo;
 pub mod engine;
 pub mod github;
 pub mod layers;

@@ -55,7 +55,11 @@ impl ScaleSetController {
                 if let Err(words) = &answer {
                     tracing::warn!(scale_set = self.specification.name, runner, reason = words, "GitHub does not say");
                 }
-                self.with(&runner, |record| hear(record, answer.ok().as_ref().map(Option::as_ref), now));
+                self.with(&runner, |record| match answer {
+                    Ok(found) => hear(record, found.as_ref(), now),
+                    // Asked again when it is due the next time.
+                    Err(_) => record.registration = Registration::Online { at: now },
+                });
             }
             Event::Registrations(Ok(runners)) => self.compare(&runners, now),
             Event::Registrations(Err(words)) => {
@@ -200,7 +204,7 @@ impl ScaleSetController {
             if let Some(found) = found {
                 record.registration_id = Some(found.id);
             }
-            hear(record, Some(found), now);
+            hear(record, found, now);
         }
         let orphans = runners.iter().filter(ours).filter(|runner| {
             let known = self.records.contains_key(&runner.name)
@@ -221,19 +225,18 @@ impl ScaleSetController {
     }
 }
 
-/// Learns what GitHub says of a runner; `None`: it did not say.
-fn hear(record: &mut Record, answer: Option<Option<&Runner>>, now: Timestamp) {
-    record.registration = match answer {
-        None => Registration::Online { at: now },
-        Some(None) => Registration::Gone { at: now },
-        Some(Some(runner)) if runner.busy == Some(true) => {
+/// Learns what GitHub says of a runner; `None`: it has no such registration.
+fn hear(record: &mut Record, found: Option<&Runner>, now: Timestamp) {
+    record.registration = match found {
+        None => Registration::Gone { at: now },
+        Some(runner) if runner.busy == Some(true) => {
             if matches!(record.job, Job::None) {
                 record.job = Job::Running(None);
             }
             Registration::Online { at: now }
         }
-        Some(Some(runner)) if runner.status == "offline" => Registration::Offline { at: now },
-        Some(Some(_)) => Registration::Online { at: now },
+        Some(runner) if runner.status == "offline" => Registration::Offline { at: now },
+        Some(_) => Registration::Online { at: now },
     };
 }
 

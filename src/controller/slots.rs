@@ -139,7 +139,7 @@ impl Ledger {
         let uses = |holding: &Holding| pools.iter().any(|pool| holding.pools.contains(pool));
         let taken: BTreeSet<u32> =
             self.all().filter(|(_, holding)| uses(holding)).map(|(_, holding)| holding.slot).collect();
-        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(u32::MAX);
+        let slot = (0..=u32::MAX).find(|slot| !taken.contains(slot)).unwrap_or(u32::MAX);
         let full = pools.iter().find(|pool| self.sizes.get(*pool).is_some_and(|size| slot >= *size));
         match full {
             None => Ok(slot),

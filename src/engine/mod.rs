@@ -7,6 +7,7 @@
 mod error;
 pub mod memory;
 mod observation;
+pub mod podman;
 
 use std::fmt;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 /// News of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is nearly all there is; a box would cost each reader")]
 pub enum Observation {
     /// Everything there is; what is not in here does not exist.
     Snapshot(Vec<ObservedRunner>),

@@ -146,8 +146,15 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
             look_after_idle(runner, since, limits, now, plan);
         }
         // A busy runner is never touched, nor one that we cannot see, nor one on its way in or out.
-        (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, _)
-        | (Stage::Creating | Stage::Removing { .. }, _) => {}
+        (
+            Stage::Running { .. }
+            | Stage::Starting
+            | Stage::Doubtful
+            | Stage::Unknown
+            | Stage::Creating
+            | Stage::Removing { .. },
+            _,
+        ) => {}
     }
 }
 

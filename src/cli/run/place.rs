@@ -96,11 +96,6 @@ fn default_state() -> Option<PathBuf> {
     Some(state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))?.join("deskrun"))
 }
 
-/// Where a controller answers unless it is told otherwise.
-pub(in crate::cli) fn usual_socket() -> Option<PathBuf> {
-    Some(default_socket(&default_state()?))
-}
-
 fn default_socket(state: &Path) -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty()).map(PathBuf::from);
     runtime.unwrap_or_else(|| state.to_owned()).join("deskrun.sock")

@@ -63,7 +63,9 @@ pub enum Outcome {
 }
 
 /// Decides for each step what goes wrong with it.
-pub struct Faults(Box<dyn FnMut(Call, &str) -> Fault + Send>);
+pub struct Faults(Decide);
+
+type Decide = Box<dyn FnMut(Call, &str) -> Fault + Send>;
 
 impl Faults {
     /// Nothing goes wrong, and nothing takes time.

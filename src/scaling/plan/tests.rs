@@ -71,7 +71,7 @@ fn without_knowing_the_demand_nothing_is_created_and_nothing_idle_removed() {
 fn a_container_that_ends_before_its_messages_arrive_still_stands_for_its_job() {
     // Without this a surplus runner would be made for a job that is done.
     let done = runner("a", ended(1, 0), Job::None);
-    assert_eq!(decide(jobs(1), &[done.clone()], &limits(0, 4)).create, 0);
+    assert_eq!(decide(jobs(1), std::slice::from_ref(&done), &limits(0, 4)).create, 0);
     let started = runner("a", ended(60, 0), Job::Running);
     assert_eq!(decide(jobs(1), &[started], &limits(0, 4)).create, 0);
     let settled = Runner { stage: ended(11, 0), ..done };

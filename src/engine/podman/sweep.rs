@@ -1,0 +1,53 @@
+//! Removing what a controller that was killed left behind. Live runners are not touched, nor what has no label of this
+//! controller.
+
+use std::collections::BTreeSet;
+
+use super::super::{EngineError, label};
+use super::Inner;
+use super::service::CallError;
+
+const CALL: &str = "remove what was left behind";
+
+impl Inner {
+    pub(super) async fn sweep(&self, controller: &str) -> Result<usize, EngineError> {
+        self.sweep_all(controller).await.map_err(self.failure(CALL))
+    }
+
+    async fn sweep_all(&self, controller: &str) -> Result<usize, CallError> {
+        let mut removed = 0;
+        let ours = format!("{}={controller}", label::CONTROLLER);
+        // What may be left over is listed first, then what is being made, then what lives: a runner that comes about
+        // meanwhile is in one of the later lists.
+        let secrets = self.service.secrets().await?;
+        let volumes = self.service.volumes(&ours).await?;
+        let made: BTreeSet<&str> = secrets
+            .iter()
+            .map(|secret| secret.spec.name.as_str())
+            .chain(volumes.iter().filter_map(|volume| volume.labels.get(label::RUNNER)).map(String::as_str))
+            .filter(|runner| self.making.has(runner))
+            .collect();
+        let pods = self.service.pods(&ours).await?;
+        let containers = self.service.containers(&ours).await?;
+
+        for pod in pods.iter().filter(|pod| !pod.labels.contains_key(label::RUNNER)) {
+            removed += usize::from(self.remove_pod(&pod.id).await?);
+        }
+        for container in containers.iter().filter(|container| container.pod.is_empty()) {
+            removed += usize::from(self.service.remove_container(&container.id).await?);
+        }
+        for secret in secrets.iter().map(|secret| &secret.spec) {
+            // The container of a live runner does not need it any more.
+            if secret.controller() == Some(controller) && !made.contains(secret.name.as_str()) {
+                removed += usize::from(self.service.remove_secret(&secret.name).await?);
+            }
+        }
+        for volume in &volumes {
+            let Some(runner) = volume.labels.get(label::RUNNER) else { continue };
+            if !made.contains(runner.as_str()) && !pods.iter().any(|pod| pod.name == *runner) {
+                removed += usize::from(self.service.remove_volume(&volume.name).await?);
+            }
+        }
+        Ok(removed + self.remove_unused_shared(controller).await?)
+    }
+}

@@ -1,0 +1,84 @@
+//! What every engine has to do, done by a real Podman in a folder of its own, over its socket and over SSH.
+//!
+//! The tests share one Podman, which has to be stopped after the last of them: so this suite has its own `main`.
+
+#[path = "engine/bench.rs"]
+mod bench;
+#[path = "engine/conformance.rs"]
+mod conformance;
+#[path = "engine/flagship.rs"]
+mod flagship;
+#[path = "engine/podman_bench.rs"]
+mod podman_bench;
+#[path = "engine/podman_only.rs"]
+mod podman_only;
+#[path = "engine/ssh.rs"]
+mod ssh;
+mod support;
+#[path = "engine/watcher.rs"]
+mod watcher;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use podman_bench::PodmanBench;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They wait for containers most of the time.
+    arguments.test_threads.get_or_insert(4);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if arguments.list {
+        return trials(&runtime, None, &arguments);
+    }
+    match runtime.block_on(PodmanBench::start()) {
+        Ok(bench) => trials(&runtime, Some(Arc::new(bench)), &arguments),
+        Err(error) => {
+            eprintln!("error: there is no Podman to test with: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials(runtime: &tokio::runtime::Runtime, bench: Option<Arc<PodmanBench>>, arguments: &Arguments) -> ExitCode {
+    let mut trials = conformance::trials("podman", bench.as_ref(), runtime);
+    trials.extend(podman_only::trials(bench.as_ref(), runtime));
+    trials.extend(flagship::trials(bench.as_ref(), runtime));
+    trials.extend(ssh::trials(bench.as_ref(), runtime));
+    let conclusion = libtest_mimic::run(arguments, trials);
+    let left = bench.map(|bench| {
+        let bench = Arc::into_inner(bench).expect("no test holds it any more");
+        runtime.block_on(bench.stop(arguments.filter.is_none() && !conclusion.has_failed()))
+    });
+    match left {
+        Some(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        _ => conclusion.exit_code(),
+    }
+}
+
+/// A test that runs on the suite's runtime with a bench of its kind.
+fn trial<B, F>(
+    name: &str,
+    kind: &str,
+    bench: Option<Arc<B>>,
+    runtime: &tokio::runtime::Runtime,
+    test: impl FnOnce(Arc<B>) -> F + Send + 'static,
+) -> Trial
+where
+    B: Send + Sync + 'static,
+    F: Future<Output = ()>,
+{
+    let handle = runtime.handle().clone();
+    let run = move || -> Result<(), Failed> {
+        let bench = bench.ok_or("there is no bench")?;
+        handle.block_on(async {
+            let limit = std::time::Duration::from_mins(2);
+            tokio::time::timeout(limit, test(bench)).await.map_err(|_| Failed::from("it does not end"))
+        })
+    };
+    Trial::test(name.replace('_', " "), run).with_kind(kind)
+}

@@ -1,0 +1,154 @@
+//! What only Podman does, or only Podman does so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deskrun::engine::podman::{PodmanAddress, PodmanEngine};
+use deskrun::engine::{Engine, EngineError, RunnerPhase};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::bench::{Behaviour, Bench};
+use crate::conformance::{GRACE, runner, secret};
+use crate::podman_bench::PodmanBench;
+use crate::watcher::Watcher;
+
+pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Trial> {
+    macro_rules! trials {
+        ($($name:ident),* $(,)?) => {
+            vec![$(crate::trial(stringify!($name), "podman", bench.cloned(), runtime, |bench| async move { $name(&bench).await })),*]
+        };
+    }
+    trials![
+        the_secret_is_gone_when_the_runner_is_made,
+        a_volume_that_runners_share_goes_with_the_last_of_them,
+        what_podman_refuses_is_told_with_its_reason_and_leaves_nothing,
+        a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed,
+        a_socket_that_is_not_podmans_is_refused_in_words,
+        what_is_not_deskruns_is_left_alone,
+    ]
+}
+
+async fn the_secret_is_gone_when_the_runner_is_made(bench: &PodmanBench) {
+    let (engine, runner) = (bench.engine(), runner("secret", Behaviour::Waits));
+    engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap();
+    assert!(!bench.leftovers(&runner.name).await.contains(&format!("secret {}", runner.name)));
+    let seen = bench.execute_as("1001", &runner.name, "tr '\\0' '\\n' </proc/1/environ").await.unwrap();
+    let line = format!("ACTIONS_RUNNER_INPUT_JITCONFIG={}", secret().expose());
+    assert!(seen.lines().any(|seen| seen == line));
+    engine.remove(&runner.name, GRACE).await.unwrap();
+}
+
+async fn a_volume_that_runners_share_goes_with_the_last_of_them(bench: &PodmanBench) {
+    let engine = bench.engine();
+    let (first, second) = (runner("shares", Behaviour::Waits), runner("shares", Behaviour::Waits));
+    let one = bench.manifest(&first);
+    let mut other = bench.manifest(&second);
+    other.companions = one.companions.clone();
+    other.pod["spec"]["volumes"][1] = one.pod["spec"]["volumes"][1].clone();
+    for manifest in [&one, &other] {
+        engine.ensure(manifest, &secret()).await.unwrap();
+    }
+    let volume = format!("volume files-{}", first.name);
+    engine.remove(&first.name, GRACE).await.unwrap();
+    assert_eq!(bench.leftovers(&first.name).await, [volume]);
+    assert_eq!(bench.execute(&second.name, "cat /etc/files/greeting").await.unwrap(), "hello\n");
+    engine.remove(&second.name, GRACE).await.unwrap();
+    assert_eq!(bench.leftovers(&first.name).await, Vec::<String>::new());
+}
+
+async fn what_podman_refuses_is_told_with_its_reason_and_leaves_nothing(bench: &PodmanBench) {
+    let engine = bench.engine();
+    let with = |volume: serde_json::Value| {
+        let runner = runner("refused", Behaviour::Waits);
+        let mut manifest = bench.manifest(&runner);
+        manifest.pod["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+        let mount = json!({"name": "more", "mountPath": "/more"});
+        manifest.pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
+        (runner, manifest)
+    };
+    let (runner, manifest) = with(json!({"name": "more", "hostPath": {"path": "/no/such", "type": "Directory"}}));
+    let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Refused { message, .. } if message.contains("/no/such")), "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("make it on the Podman host")));
+    assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
+
+    let (runner, mut manifest) = with(json!({"name": "more", "emptyDir": {}}));
+    manifest.pod["spec"]["containers"][0]["image"] = json!("localhost/no-such-image:1");
+    let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Failed { message, .. } if message.contains("no-such-image")), "{error:?}");
+    // The names of these are the runner's, so a second try begins anew.
+    assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
+    manifest.pod["spec"]["containers"][0]["image"] = json!(deskrun::demo::IMAGE);
+    engine.ensure(&manifest, &secret()).await.unwrap();
+    engine.remove(&runner.name, GRACE).await.unwrap();
+
+    let (runner, mut manifest) = with(json!({"name": "more", "emptyDir": {}}));
+    manifest.pod["spec"]["containers"][0]["command"] = json!(["/no/such/command"]);
+    let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Failed { message, .. } if message.contains("/no/such/command")), "{error:?}");
+    assert!(!format!("{error:?}").contains(secret().expose()));
+    assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
+}
+
+async fn a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed(bench: &PodmanBench) {
+    let (engine, runner) = (bench.engine(), runner("unmonitored", Behaviour::Waits));
+    engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap();
+    let mut watcher = Watcher::new(&*engine).await;
+    watcher.until_running(&runner.name).await;
+    let state = bench.inspect(&runner.name).await["State"].clone();
+    let processes = [state["ConmonPid"].to_string(), state["Pid"].to_string()];
+    let killed = std::process::Command::new("kill").arg("-9").args(processes).status().unwrap();
+    assert!(killed.success());
+    let failed = watcher.until(&runner.name, RunnerPhase::has_ended).await;
+    assert!(matches!(&failed.phase, RunnerPhase::Failed { reason } if reason.contains("conmon")), "{failed:?}");
+    engine.remove(&runner.name, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
+}
+
+async fn what_is_not_deskruns_is_left_alone(bench: &PodmanBench) {
+    let (engine, runner) = (bench.engine(), runner("strange", Behaviour::Waits));
+    let content = bench.folder.path().join("strange");
+    std::fs::write(&content, "a secret of the user's").unwrap();
+    let secret_file = content.to_str().unwrap();
+    bench.podman.run("prepare", &["secret", "create", &runner.name, secret_file]).await.unwrap();
+    bench.podman.run("prepare", &["pod", "create", "--infra=false", &runner.name]).await.unwrap();
+    let there = bench.leftovers(&runner.name).await;
+    assert_eq!(there.len(), 2);
+    let refused = engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap_err();
+    assert!(
+        matches!(&refused, EngineError::Refused { message, .. } if message.contains("not DeskRun's")),
+        "{refused:?}"
+    );
+    engine.remove(&runner.name, GRACE).await.unwrap();
+    engine.sweep(&runner.controller).await.unwrap();
+    assert_eq!(bench.leftovers(&runner.name).await, there);
+    bench.podman.run("tidy up", &["pod", "rm", &runner.name]).await.unwrap();
+    let failed = engine.ensure(&bench.manifest(&runner), &secret()).await.unwrap_err();
+    assert!(failed.to_string().contains("name in use"), "{failed:?}");
+    engine.remove(&runner.name, GRACE).await.unwrap();
+    assert_eq!(bench.leftovers(&runner.name).await, [format!("secret {}", runner.name)]);
+    bench.podman.run("tidy up", &["secret", "rm", &runner.name]).await.unwrap();
+}
+
+async fn a_socket_that_is_not_podmans_is_refused_in_words(bench: &PodmanBench) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = bench.folder.path().join("other.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let server = tokio::spawn(async move {
+        for header in ["", "Libpod-Api-Version: 4.2.0\r\n"] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let answer = format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 2\r\n\r\nOK");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let host = deskrun::crd::PodmanHostSpec { url: format!("unix://{}", socket.display()), ..bench.podman.host() };
+    let engine = PodmanEngine::new(&PodmanAddress::new(&host, None).unwrap());
+    for words in ["not Podman", "needs 4.3 or later"] {
+        let error = engine.sweep("test").await.unwrap_err();
+        assert!(matches!(&error, EngineError::Refused { message, .. } if message.contains(words)), "{error:?}");
+    }
+    server.await.unwrap();
+}
