@@ -3,6 +3,10 @@
 
 #[path = "controller/basics.rs"]
 mod basics;
+#[path = "controller/crashes.rs"]
+mod crashes;
+#[path = "controller/races.rs"]
+mod races;
 #[path = "controller/world.rs"]
 mod world;
 

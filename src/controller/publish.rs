@@ -7,7 +7,7 @@ use super::serve::ScaleSetController;
 use super::status::{RunnerPhase, RunnerStatus, ScaleSetStatus, ServingPhase};
 use crate::github::JobMessage;
 use crate::listener::{Demand, Phase};
-use crate::scaling::{Stage, Waiting};
+use crate::scaling::{Creation, Stage, Waiting};
 
 impl ScaleSetController {
     pub(super) fn publish(&self, now: Timestamp) {
@@ -66,6 +66,10 @@ impl ScaleSetController {
             reasons.push(words.clone());
         }
         match &self.last_plan.waiting {
+            None if self.failures.count() > 0 => {
+                let (failures, words) = (self.failures.count(), self.failures.words());
+                reasons.push(format!("the last runners failed ({failures} in a row): {words}"));
+            }
             None => {}
             Some(Waiting::Maximum) => {
                 let max = self.specification.limits.max;
@@ -82,7 +86,12 @@ impl ScaleSetController {
                 let words = self.failures.words();
                 reasons.push(format!("one runner at a time is tried until one works: {words}"));
             }
-            Some(Waiting::Stopped(words) | Waiting::Engine(words)) => reasons.push(words.clone()),
+            Some(Waiting::Engine(words)) => reasons.push(words.clone()),
+            Some(Waiting::Stopped(_)) => {}
+        }
+        // Worth knowing without a job that waits for it as well.
+        if let Creation::Stopped(words) = self.failures.creation(now) {
+            reasons.push(words);
         }
         if let Some(no_slot) = &self.no_slot {
             let holders = no_slot.holders.join(", ");

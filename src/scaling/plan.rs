@@ -205,7 +205,7 @@ fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation,
     match creation {
         Creation::Free => {}
         Creation::OneAtATime => {
-            let on_trial = runners.iter().any(|runner| matches!(runner.stage, Stage::Creating | Stage::Starting));
+            let on_trial = runners.iter().any(is_on_trial);
             if plan.create > u32::from(!on_trial) {
                 plan.create = u32::from(!on_trial);
                 plan.waiting = Some(Waiting::Trial);
@@ -225,6 +225,12 @@ fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation,
             plan.waiting = Some(Waiting::Stopped(words.clone()));
         }
     }
+}
+
+/// Whether it is not known yet if a runner works: it is on its way, or it has ended and the news of a job may come.
+fn is_on_trial(runner: &Runner) -> bool {
+    let on_its_way = matches!(runner.stage, Stage::Creating | Stage::Starting | Stage::Doubtful | Stage::Ended { .. });
+    on_its_way && runner.job == Job::None
 }
 
 fn count<'a>(runners: impl Iterator<Item = &'a Runner>) -> u32 {

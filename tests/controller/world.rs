@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(90);
 pub struct World {
     pub simulator: Simulator,
     pub engine: MemoryEngine,
-    pub environment: Environment,
+    pub runner: TaskRunner,
     pub shared: Shared,
     pub service: ActionsService,
     pub memory: Arc<dyn SessionMemory>,
@@ -64,13 +64,19 @@ impl World {
     }
 
     pub fn with(wish: &Wish, manner: Manner, options: Options) -> Self {
+        Self::through(wish, manner, options, |transport| transport)
+    }
+
+    /// With something between the client and GitHub's side.
+    pub fn through(wish: &Wish, manner: Manner, options: Options, wrap: impl FnOnce(Transport) -> Transport) -> Self {
         let seed = options.seed;
         let simulator = Simulator::new(options).expect("the options are right");
         let clock = simulator.clone();
-        let engine = MemoryEngine::new(Arc::new(TaskRunner::new(&simulator, manner)), move || clock.now());
+        let runner = TaskRunner::new(&simulator, manner);
+        let engine = MemoryEngine::new(Arc::new(runner.clone()), move || clock.now());
         let clock = simulator.clone();
         let environment = Environment::new(move || clock.now(), rand::rngs::StdRng::seed_from_u64(seed));
-        let service = service(transport(&simulator), &environment);
+        let service = service(wrap(transport(&simulator)), &environment);
         let shared = Shared {
             engine: Arc::new(engine.clone()),
             environment: environment.clone(),
@@ -81,7 +87,7 @@ impl World {
             keeps_stock: true,
         };
         let memory = Arc::new(Volatile::default());
-        Self { simulator, engine, environment, shared, service, memory, specification: specification(wish) }
+        Self { simulator, engine, runner, shared, service, memory, specification: specification(wish) }
     }
 
     pub fn desired(&self) -> Desired {
@@ -116,15 +122,17 @@ impl World {
 
     /// Waits, in simulated time, until something is so; looks whenever anything may have changed.
     pub async fn until(&self, what: &str, operator: &Operator, so: impl Fn(&Self) -> bool) {
-        /// How finely simulated time is looked at.
-        const STEP: Duration = Duration::from_millis(50);
-        let end = tokio::time::Instant::now() + PATIENCE;
+        /// How finely simulated time is looked at, at first and after a minute.
+        const STEPS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
+        let started = tokio::time::Instant::now();
+        let end = started + PATIENCE;
         while !so(self) {
             if tokio::time::Instant::now() > end {
                 let report = serde_json::to_string_pretty(&operator.report()).expect("JSON");
                 panic!("{what} never came:\n{report}\n{:#}\n{:?}", self.simulator.ledger(), self.engine.objects());
             }
-            tokio::time::sleep(STEP).await;
+            let long = started.elapsed() > Duration::from_mins(1);
+            tokio::time::sleep(STEPS[usize::from(long)]).await;
         }
     }
 

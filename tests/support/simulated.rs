@@ -1,5 +1,7 @@
 //! The simulator in this process: as a transport of the client, and as the server of a runner that is a task.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -50,6 +52,11 @@ pub struct TaskRunner {
     simulator: Option<SimulatorHandle>,
     /// What it does wrong.
     pub manner: Manner,
+    started: Arc<AtomicUsize>,
+    /// What ran: job ids in order, one entry per time that a job was begun.
+    pub ran: Arc<Mutex<Vec<String>>>,
+    /// Every JIT config that was seen, to look for it where it must not be.
+    pub secrets: Arc<Mutex<Vec<String>>>,
 }
 
 /// How a runner's process behaves beside its job.
@@ -67,6 +74,8 @@ pub struct Manner {
     pub hangs: bool,
     /// Never goes online.
     pub never_online: bool,
+    /// Only so many runners are like this; those after them do well.
+    pub only_first: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -80,11 +89,17 @@ impl std::fmt::Debug for SimulatorHandle {
 
 impl TaskRunner {
     pub fn new(simulator: &Simulator, manner: Manner) -> Self {
-        Self { simulator: Some(SimulatorHandle(simulator.clone())), manner }
+        Self {
+            simulator: Some(SimulatorHandle(simulator.clone())),
+            manner,
+            started: Arc::default(),
+            ran: Arc::default(),
+            secrets: Arc::default(),
+        }
     }
 
     async fn live(self, start: Start) -> i32 {
-        let Self { simulator: Some(SimulatorHandle(simulator)), manner } = self else { return 0 };
+        let Self { simulator: Some(SimulatorHandle(simulator)), manner, ran, secrets, .. } = self else { return 0 };
         if let Some(code) = manner.exits_at_once {
             return code;
         }
@@ -92,10 +107,12 @@ impl TaskRunner {
         if manner.never_online {
             std::future::pending::<()>().await;
         }
+        secrets.lock().expect("no panic").push(start.jit_config.expose().to_owned());
         let (id, secret) = credentials(start.jit_config.expose());
         let line = RunnerLine { simulator, id, secret };
-        if line.call("POST", "connect", json!({})).await.0 >= 400 {
-            return 0;
+        match line.call("POST", "connect", json!({})).await.0 {
+            200 => {}
+            _ => return 0,
         }
         let job = loop {
             match line.call("GET", "next", Value::Null).await {
@@ -107,6 +124,7 @@ impl TaskRunner {
         };
         let script = job["script"].as_str().unwrap_or_default().to_owned();
         let id = job["jobId"].as_str().unwrap_or_default().to_owned();
+        ran.lock().expect("no panic").push(id.clone());
         tokio::select! {
             () = tokio::time::sleep(sleeps(&script)) => {}
             // It was cancelled.
@@ -133,8 +151,13 @@ impl TaskRunner {
 impl Process for TaskRunner {
     fn run(&self, start: Start) -> BoxFuture<'static, i32> {
         let mut signals = start.signals.clone();
-        let life = self.clone().live(start);
-        let hangs = self.manner.hangs;
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let mut runner = self.clone();
+        if runner.manner.only_first.is_some_and(|first| number >= first) {
+            runner.manner = Manner::default();
+        }
+        let hangs = runner.manner.hangs;
+        let life = runner.live(start);
         Box::pin(async move {
             tokio::select! {
                 code = life => code,

@@ -1,0 +1,187 @@
+//! The races that break other controllers. Each test names the guard that it holds: without that line it fails.
+
+use std::time::Duration;
+
+use deskrun::controller::{Order, RunnerPhase};
+use deskrun::engine::memory::{Call, Fault, Faults, Outcome};
+use deskrun::simulator::{Action, Trigger};
+
+use crate::support::simulated::Manner;
+use crate::world::{NAME, Wish, World, specification};
+
+/// A manner of the first runner alone.
+fn first(manner: Manner) -> Manner {
+    Manner { only_first: Some(1), ..manner }
+}
+
+/// Guard: `covers_until` in `scaling/runner.rs`: a container that ended stands for its job until the news is here.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_exits_before_its_job_is_reported_leaves_no_surplus_runner() {
+    for milliseconds in [100, 200, 300] {
+        let late = Duration::from_millis(milliseconds);
+        let world = World::new(&Wish::default(), Manner { tells_late: late, ..Manner::default() });
+        let mut operator = world.start().await;
+        world.queue(3, "sleep 5");
+        world.until_jobs_end(&operator).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.engine.created(), 3, "{milliseconds} ms");
+        world.end(&mut operator).await;
+    }
+}
+
+/// Guard: `Job::Completed` covers nothing in `covers_a_job`, `scaling/runner.rs`: the next job does not wait for the end
+/// of a runner that winds down, and that one is not ended for it.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_exits_after_its_job_is_reported_neither_delays_the_next_job_nor_is_killed() {
+    for milliseconds in [100, 200, 300] {
+        let exit_after = Duration::from_millis(milliseconds);
+        let world = World::new(&Wish::default(), Manner { exit_after, ..Manner::default() });
+        let mut operator = world.start().await;
+        world.queue(1, "sleep 5");
+        let reported = |world: &World| world.jobs().iter().any(|job| job["status"] == "completed");
+        world.until("the end of the first job", &operator, reported).await;
+        assert_eq!(world.engine.alive().len(), 1, "it still winds down");
+        world.queue(1, "sleep 5");
+        world.until("a second runner", &operator, |world| world.engine.created() == 2).await;
+        world.until_jobs_end(&operator).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.engine.created(), 2);
+        let removed_for = world.shared.metrics.text(&[], &std::collections::BTreeMap::new());
+        assert!(removed_for.contains("kind=\"ended\"} 2"), "each ended by itself:\n{removed_for}");
+        world.end(&mut operator).await;
+    }
+}
+
+/// Guard: `Stage::Removing { deregistered }` in `covers_a_job`, `scaling/runner.rs`: a runner that GitHub has not given up
+/// yet may get a job, so its successor is not made before.
+#[tokio::test(start_paused = true)]
+async fn a_changed_spec_rolls_idle_runners_one_for_one_and_leaves_busy_ones_alone() {
+    let mut world = World::new(&Wish { min: 2, ..Wish::default() }, Manner::default());
+    let mut operator = world.start().await;
+    world.until("two spare runners", &operator, |world| world.engine.alive().len() == 2).await;
+    world.queue(1, "sleep 900");
+    world.until("one busy, two spare", &operator, |world| world.engine.alive().len() == 3).await;
+    // GitHub takes its time to give the old ones up.
+    world.fault("runner-delete", Trigger::Always, Action::Delay(3.0));
+    world.specification = specification(&Wish { min: 2, more: "  runAsRoot: true\n", ..Wish::default() });
+    operator.apply(vec![world.desired()], Order::Drain);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.engine.created(), 3, "GitHub has not given the old ones up");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((world.engine.alive().len(), world.engine.created()), (3, 5));
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"], "the busy one was left alone");
+    world.simulator.clear_faults();
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 5);
+}
+
+/// Guard: `vanish` in `controller/record.rs`: what the engine does not show any more has ended, and a new name with a new
+/// config follows.
+#[tokio::test(start_paused = true)]
+async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
+    let world = World::new(&Wish::default(), first(Manner { never_online: true, ..Manner::default() }));
+    let mut operator = world.start().await;
+    world.queue(1, "sleep 5");
+    world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
+    let lost = world.engine.alive().remove(0);
+    world.engine.lose(&lost);
+    let started = tokio::time::Instant::now();
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_secs(30), "no timer has to run out: {:?}", started.elapsed());
+    assert_eq!(world.conclusions(), ["success"]);
+    assert_ne!(world.jobs()[0]["runner"], lost.as_str());
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 2);
+}
+
+/// Guard: `Reason::Hung` in `look_after`, `scaling/plan.rs`: the timer takes it out, and its slot is free again.
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_hangs_after_its_job_is_taken_out_and_its_slot_is_free_again() {
+    let world = World::new(&Wish { max: 1, ..Wish::default() }, first(Manner { hangs: true, ..Manner::default() }));
+    let mut operator = world.start().await;
+    world.queue(2, "sleep 5");
+    let one_done = |world: &World| world.jobs().iter().any(|job| job["status"] == "completed");
+    world.until("the first end", &operator, one_done).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(World::status(&operator).runners[0].phase, RunnerPhase::Finishing);
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success", "success"]);
+    world.until("both pods' ends", &operator, |world| world.engine.objects().is_empty()).await;
+    assert_eq!(operator.report().slots.len(), 0, "no slot is held");
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 2);
+}
+
+/// Guard: `self.failures.failed` in `close_records`, `controller/serve.rs`: backoff and budget.
+#[tokio::test(start_paused = true)]
+async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
+    let world = World::new(&Wish::default(), Manner { exits_at_once: Some(0), ..Manner::default() });
+    let mut operator = world.start().await;
+    world.queue(5, "sleep 5");
+    tokio::time::sleep(Duration::from_mins(60)).await;
+    let created = world.engine.created();
+    assert!((6..=25).contains(&created), "{created} runners in an hour");
+    let status = World::status(&operator);
+    assert!(status.reasons.iter().any(|reason| reason.contains("exit code 0 and without a job")), "{status:?}");
+    world.simulator.advance(Duration::from_hours(24));
+    world.end(&mut operator).await;
+}
+
+/// Guard: `Verdict::Hopeless` in `verdict`, `controller/record.rs`.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_github_refuses_is_tried_once() {
+    let world = World::new(&Wish::default(), Manner { exits_at_once: Some(7), ..Manner::default() });
+    let operator = world.start().await;
+    world.queue(1, "sleep 5");
+    tokio::time::sleep(Duration::from_mins(60)).await;
+    assert_eq!(world.engine.created(), 1);
+    assert!(World::status(&operator).reasons.iter().any(|reason| reason.contains("newer image")));
+}
+
+/// Guard: every creation is a task of its own (`tasks.spawn` in `create`, `controller/serve.rs`), and every call has a limit
+/// (`SHORT` in `github/exchange.rs`).
+#[tokio::test(start_paused = true)]
+async fn a_stuck_call_delays_its_own_job_only() {
+    let world = World::new(&Wish { max: 3, ..Wish::default() }, Manner::default());
+    let mut operator = world.start().await;
+    world.until("a config in stock", &operator, |_| World::status(&operator).prepared).await;
+    world.fault("jit-config", Trigger::Next(1), Action::Delay(3600.0));
+    let started = tokio::time::Instant::now();
+    world.queue(3, "sleep 5");
+    let done =
+        |count| move |world: &World| world.jobs().iter().filter(|job| job["status"] == "completed").count() == count;
+    world.until("two jobs' ends", &operator, done(2)).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_mins(2), "{:?}", started.elapsed());
+    assert_eq!(world.engine.created(), 3, "no surplus");
+    world.until("their pods' ends", &operator, |world| world.engine.objects().is_empty()).await;
+    assert_eq!(operator.report().slots.len(), 0, "no slot is held");
+    world.end(&mut operator).await;
+}
+
+/// Guard: `Stage::Doubtful` asks GitHub first (`scaling/plan.rs`): an engine that says "failed" and has done it all the
+/// same may run a job by now.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_failed_but_had_its_effect_does_not_cost_the_job() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start().await;
+    let mut failures = 1;
+    world.engine.set_faults(Faults::new(move |call, _| {
+        if call == Call::CreatePod && failures > 0 {
+            failures -= 1;
+            let error =
+                deskrun::engine::EngineError::Failed { call: call.words(), message: "a lost answer".to_owned() };
+            return Fault { after: Duration::from_secs(2), outcome: Outcome::FailsAfter(error), ..Fault::default() };
+        }
+        Fault::default()
+    }));
+    world.queue(1, "sleep 60");
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"]);
+    assert_eq!(world.engine.created(), 1, "{NAME}");
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+}
