@@ -7,7 +7,7 @@ PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl $(PODMAN) openssh-ser
 PODMAN = podman:podman runc:/usr/sbin/runc conmon:conmon netavark:/usr/lib/podman/netavark \
 	aardvark-dns:/usr/lib/podman/aardvark-dns iptables:/usr/sbin/iptables catatonit:catatonit busybox-static:busybox
 
-.PHONY: test lint bench tools deny
+.PHONY: test lint demo bench tools deny
 
 test: tools lint deny
 	$(CARGO) test --locked
@@ -20,6 +20,12 @@ lint:
 # Licences, sources and banned crates. Advisories need the network: `cargo deny check advisories`.
 deny:
 	scripts/dependencies.sh
+
+# Shows the main job end to end, on a Podman of its own; `make demo KEEP=1` keeps it running.
+demo:
+	@scripts/install-packages.sh $(PODMAN)
+	$(CARGO) build --locked --release
+	target/release/deskrun demo $(if $(KEEP),--keep)
 
 bench:
 	$(CARGO) bench --locked

@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out. One file per command; nothing is decided here.
 
+mod demo;
 mod input;
 mod printer;
 mod render;
@@ -28,6 +29,8 @@ enum Command {
     Render(Box<render::Render>),
     /// Serve runner scale sets: the controller, standalone
     Run(Box<run::Run>),
+    /// Show the main job end to end on this machine, and leave nothing behind
+    Demo(demo::Demo),
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
@@ -68,6 +71,7 @@ impl Cli {
         match self.command {
             Command::Render(render) => render.run(printer),
             Command::Run(run) => block_on(run.run(printer)),
+            Command::Demo(demo) => block_on(demo.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;

@@ -7,6 +7,7 @@ mod plans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ pub use admin::{Handle, Report, STATUS_VERSION, admin_router, status_router};
 pub use plans::{Desired, slot_sizes};
 
 use crate::controller::{Observer, Order, ScaleSetController, ScaleSetStatus, Shared, Specification};
+use crate::engine::Engine;
 
 /// Serves scale sets.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ pub struct Operator {
     shared: Shared,
     observer: Observer,
     controller: String,
-    observing: JoinHandle<()>,
+    /// Observing and sweeping.
+    background: [JoinHandle<()>; 2],
     served: BTreeMap<String, Served>,
     /// Ends of scale sets that are being taken out.
     leaving: Vec<Served>,
@@ -43,16 +46,19 @@ impl Served {
 }
 
 impl Operator {
-    /// Starts to observe the engine, and removes what a dead process of this controller left there without a runner.
-    pub async fn start(shared: Shared, controller: String) -> Self {
-        match shared.engine.sweep(&controller).await {
-            Ok(0) => {}
-            Ok(swept) => tracing::info!(swept, "leftovers of a former process are removed"),
-            Err(error) => tracing::warn!(%error, "leftovers of a former process may stay until the next start"),
-        }
+    /// Starts to observe the engine, and to remove what a dead process of this controller left there without a runner.
+    pub fn start(shared: Shared, controller: String) -> Self {
+        let sweeping = tokio::spawn(sweep(Arc::clone(&shared.engine), controller.clone()));
         let observer = Observer::new(shared.slots.clone(), controller.clone());
         let observing = tokio::spawn(observer.clone().run(Arc::clone(&shared.engine)));
-        Self { shared, observer, controller, observing, served: BTreeMap::new(), leaving: Vec::new() }
+        Self {
+            shared,
+            observer,
+            controller,
+            background: [observing, sweeping],
+            served: BTreeMap::new(),
+            leaving: Vec::new(),
+        }
     }
 
     /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as
@@ -149,6 +155,23 @@ impl Operator {
     }
 }
 
+/// Removes what a dead process left behind, however often that fails.
+async fn sweep(engine: Arc<dyn Engine>, controller: String) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        match engine.sweep(&controller).await {
+            Ok(0) => return,
+            Ok(swept) => {
+                tracing::info!(swept, "leftovers of a former process are removed");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, ?wait, "leftovers of a former process stay for now"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_mins(1));
+    }
+}
+
 /// Waits for controllers to end; what they left behind.
 async fn wait_for(tasks: Vec<(String, JoinHandle<Result<(), String>>)>) -> Vec<(String, String)> {
     let mut left = Vec::new();
@@ -165,7 +188,7 @@ async fn wait_for(tasks: Vec<(String, JoinHandle<Result<(), String>>)>) -> Vec<(
 impl Drop for Operator {
     /// A killed process does not clean up either: its successor does.
     fn drop(&mut self) {
-        self.observing.abort();
+        self.background.iter().for_each(JoinHandle::abort);
         for served in self.served.values().chain(&self.leaving) {
             if let Some(task) = &served.task {
                 task.abort();

@@ -10,7 +10,7 @@ use crate::world::{Wish, World};
 #[tokio::test(start_paused = true)]
 async fn a_queued_job_becomes_a_runner_runs_and_leaves_nothing() {
     let world = World::new(&Wish::default(), Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.queue(1, "sleep 5");
     world.until_jobs_end(&operator).await;
     assert_eq!(world.conclusions(), ["success"]);
@@ -22,7 +22,7 @@ async fn a_queued_job_becomes_a_runner_runs_and_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn jobs_that_fail_and_jobs_beyond_the_maximum_all_get_their_turn() {
     let world = World::new(&Wish { max: 3, ..Wish::default() }, Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.queue(1, "exit 1");
     world.queue(9, "sleep 20");
     world.until("three at work", &operator, |world| world.engine.alive().len() == 3).await;
@@ -37,7 +37,7 @@ async fn jobs_that_fail_and_jobs_beyond_the_maximum_all_get_their_turn() {
 #[tokio::test(start_paused = true)]
 async fn spare_runners_are_kept_ready_and_taken_out_at_the_end() {
     let world = World::new(&Wish { min: 2, ..Wish::default() }, Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.until("two spare runners", &operator, |world| world.engine.alive().len() == 2).await;
     world.queue(1, "sleep 30");
     world.until("one more", &operator, |world| world.engine.alive().len() == 3).await;
@@ -52,14 +52,14 @@ async fn spare_runners_are_kept_ready_and_taken_out_at_the_end() {
 #[tokio::test(start_paused = true)]
 async fn busy_runners_outlive_their_controller_and_the_next_one_adopts_them() {
     let world = World::new(&Wish::default(), Manner::default());
-    let mut first = world.start().await;
+    let mut first = world.start();
     world.queue(2, "sleep 600");
     world.until("two at work", &first, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
     let left = first.end(deskrun::controller::Order::Drain).await;
     assert_eq!(left, []);
     assert_eq!(world.engine.alive().len(), 2, "busy runners are left alone");
     drop(first);
-    let mut second = world.start().await;
+    let mut second = world.start();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let phases: Vec<RunnerPhase> = World::status(&second).runners.iter().map(|runner| runner.phase).collect();
     assert_eq!(phases, [RunnerPhase::Busy, RunnerPhase::Busy]);

@@ -20,7 +20,7 @@ async fn a_container_that_exits_before_its_job_is_reported_leaves_no_surplus_run
     for milliseconds in [100, 200, 300] {
         let late = Duration::from_millis(milliseconds);
         let world = World::new(&Wish::default(), Manner { tells_late: late, ..Manner::default() });
-        let mut operator = world.start().await;
+        let mut operator = world.start();
         world.queue(3, "sleep 5");
         world.until_jobs_end(&operator).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -36,7 +36,7 @@ async fn a_container_that_exits_after_its_job_is_reported_neither_delays_the_nex
     for milliseconds in [100, 200, 300] {
         let exit_after = Duration::from_millis(milliseconds);
         let world = World::new(&Wish::default(), Manner { exit_after, ..Manner::default() });
-        let mut operator = world.start().await;
+        let mut operator = world.start();
         world.queue(1, "sleep 5");
         let reported = |world: &World| world.jobs().iter().any(|job| job["status"] == "completed");
         world.until("the end of the first job", &operator, reported).await;
@@ -57,7 +57,7 @@ async fn a_container_that_exits_after_its_job_is_reported_neither_delays_the_nex
 #[tokio::test(start_paused = true)]
 async fn a_changed_spec_rolls_idle_runners_one_for_one_and_leaves_busy_ones_alone() {
     let mut world = World::new(&Wish { min: 2, ..Wish::default() }, Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.until("two spare runners", &operator, |world| world.engine.alive().len() == 2).await;
     world.queue(1, "sleep 900");
     world.until("one busy, two spare", &operator, |world| world.engine.alive().len() == 3).await;
@@ -81,7 +81,7 @@ async fn a_changed_spec_rolls_idle_runners_one_for_one_and_leaves_busy_ones_alon
 #[tokio::test(start_paused = true)]
 async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
     let world = World::new(&Wish::default(), first(Manner { never_online: true, ..Manner::default() }));
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.queue(1, "sleep 5");
     world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
     let lost = world.engine.alive().remove(0);
@@ -100,7 +100,7 @@ async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
 #[tokio::test(start_paused = true)]
 async fn a_runner_that_hangs_after_its_job_is_taken_out_and_its_slot_is_free_again() {
     let world = World::new(&Wish { max: 1, ..Wish::default() }, first(Manner { hangs: true, ..Manner::default() }));
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.queue(2, "sleep 5");
     let one_done = |world: &World| world.jobs().iter().any(|job| job["status"] == "completed");
     world.until("the first end", &operator, one_done).await;
@@ -118,7 +118,7 @@ async fn a_runner_that_hangs_after_its_job_is_taken_out_and_its_slot_is_free_aga
 #[tokio::test(start_paused = true)]
 async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
     let world = World::new(&Wish::default(), Manner { exits_at_once: Some(0), ..Manner::default() });
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.queue(5, "sleep 5");
     tokio::time::sleep(Duration::from_mins(60)).await;
     let created = world.engine.created();
@@ -133,7 +133,7 @@ async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_github_refuses_is_tried_once() {
     let world = World::new(&Wish::default(), Manner { exits_at_once: Some(7), ..Manner::default() });
-    let operator = world.start().await;
+    let operator = world.start();
     world.queue(1, "sleep 5");
     tokio::time::sleep(Duration::from_mins(60)).await;
     assert_eq!(world.engine.created(), 1);
@@ -145,7 +145,7 @@ async fn an_image_that_github_refuses_is_tried_once() {
 #[tokio::test(start_paused = true)]
 async fn a_stuck_call_delays_its_own_job_only() {
     let world = World::new(&Wish { max: 3, ..Wish::default() }, Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     world.until("a config in stock", &operator, |_| World::status(&operator).prepared).await;
     world.fault("jit-config", Trigger::Next(1), Action::Delay(3600.0));
     let started = tokio::time::Instant::now();
@@ -167,7 +167,7 @@ async fn a_stuck_call_delays_its_own_job_only() {
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_that_failed_but_had_its_effect_does_not_cost_the_job() {
     let world = World::new(&Wish::default(), Manner::default());
-    let mut operator = world.start().await;
+    let mut operator = world.start();
     let mut failures = 1;
     world.engine.set_faults(Faults::new(move |call, _| {
         if call == Call::CreatePod && failures > 0 {

@@ -99,9 +99,9 @@ impl World {
     }
 
     /// A controller that serves.
-    pub async fn start(&self) -> Operator {
+    pub fn start(&self) -> Operator {
         let shared = Shared { slots: Slots::default(), calls: Shared::calls(), ..self.shared.clone() };
-        let mut operator = Operator::start(shared, CONTROLLER.to_owned()).await;
+        let mut operator = Operator::start(shared, CONTROLLER.to_owned());
         operator.apply(vec![self.desired()], Order::Drain);
         operator
     }

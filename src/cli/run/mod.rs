@@ -92,7 +92,7 @@ impl Run {
             owner: place.owner(),
             keeps_stock: !self.no_stock,
         };
-        let mut operator = Operator::start(shared, place.controller.clone()).await;
+        let mut operator = Operator::start(shared, place.controller.clone());
         operator.apply(desired, Order::Drain);
         let operator: Handle = Arc::new(Mutex::new(operator));
         let reload = Arc::new(Notify::new());

@@ -115,6 +115,7 @@ impl Engine for MemoryEngine {
         jit_config: &'a Secret,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
+            let _making = Making::begin(self, &manifest.name);
             let secret = self.faulty(Call::StoreSecret, &manifest.name, async {
                 self.state().keep_secret(manifest);
                 Ok(())
@@ -177,6 +178,25 @@ impl Engine for MemoryEngine {
 impl fmt::Debug for MemoryEngine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("MemoryEngine")
+    }
+}
+
+/// A runner that is being made: what there is of it is no leftover, until the call ends or is dropped.
+struct Making<'a> {
+    engine: &'a MemoryEngine,
+    runner: &'a str,
+}
+
+impl<'a> Making<'a> {
+    fn begin(engine: &'a MemoryEngine, runner: &'a str) -> Self {
+        engine.state().making(runner, true);
+        Self { engine, runner }
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.engine.state().making(self.runner, false);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the engine has, and who wants to hear of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -15,6 +15,8 @@ pub(super) struct State {
     pods: BTreeMap<String, Pod>,
     /// Secrets by name, with the id of the controller that stored them.
     secrets: BTreeMap<String, String>,
+    /// Runners that are being made.
+    making: BTreeSet<String>,
     observers: Vec<mpsc::UnboundedSender<Observation>>,
     unreachable: bool,
     created: usize,
@@ -45,6 +47,14 @@ impl State {
 
     pub(super) fn is_reachable(&self) -> bool {
         !self.unreachable
+    }
+
+    pub(super) fn making(&mut self, runner: &str, begins: bool) {
+        if begins {
+            self.making.insert(runner.to_owned());
+        } else {
+            self.making.remove(runner);
+        }
     }
 
     pub(super) fn keep_secret(&mut self, manifest: &RunnerManifest) {
@@ -118,8 +128,9 @@ impl State {
 
     pub(super) fn sweep(&mut self, controller: &str) -> usize {
         let before = self.secrets.len();
-        let pods = &self.pods;
-        self.secrets.retain(|runner, owner| owner != controller || pods.contains_key(runner));
+        let (pods, making) = (&self.pods, &self.making);
+        let in_use = |runner: &String| pods.contains_key(runner) || making.contains(runner);
+        self.secrets.retain(|runner, owner| owner != controller || in_use(runner));
         before - self.secrets.len()
     }
 
