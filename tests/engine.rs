@@ -8,6 +8,8 @@ mod bench;
 mod conformance;
 #[path = "engine/flagship.rs"]
 mod flagship;
+#[path = "engine/memory_bench.rs"]
+mod memory_bench;
 #[path = "engine/podman_bench.rs"]
 mod podman_bench;
 #[path = "engine/podman_only.rs"]
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
 
 fn trials(runtime: &tokio::runtime::Runtime, bench: Option<Arc<PodmanBench>>, arguments: &Arguments) -> ExitCode {
     let mut trials = conformance::trials("podman", bench.as_ref(), runtime);
+    let memory = Arc::new(memory_bench::MemoryBench::default());
+    trials.extend(conformance::trials("memory", Some(&memory), runtime));
     trials.extend(podman_only::trials(bench.as_ref(), runtime));
     trials.extend(flagship::trials(bench.as_ref(), runtime));
     trials.extend(ssh::trials(bench.as_ref(), runtime));

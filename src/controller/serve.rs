@@ -240,11 +240,11 @@ impl ScaleSetController {
 
     /// Closes the records of runners of which nothing is left, and learns from their ends.
     fn close_records(&mut self, now: Timestamp) {
-        let draining = self.is_draining();
+        let (draining, heard_at) = (self.is_draining(), self.github.demand().heard_at);
         let manifest = self.specification.prepared.hash().to_owned();
         let is_over = |record: &Record| {
             let nothing_left = matches!(record.stage(), Stage::Ended { remains: Remains::Nothing, .. });
-            record.view(&manifest).is_over(now) || draining && nothing_left
+            record.view(&manifest).is_over(heard_at, now) || draining && nothing_left
         };
         let over: Vec<String> =
             self.records.values().filter(|record| is_over(record)).map(|record| record.name.clone()).collect();
@@ -317,7 +317,8 @@ impl ScaleSetController {
     }
 
     fn plan(&mut self, now: Timestamp) -> Plan {
-        let demand = scaling::Demand { jobs: self.github.demand().owned_jobs() };
+        let demand = self.github.demand();
+        let demand = scaling::Demand { jobs: demand.owned_jobs(), heard_at: demand.heard_at };
         let manifest = self.specification.prepared.hash();
         let runners: Vec<scaling::Runner> = self.records.values().map(|record| record.view(manifest)).collect();
         let limits = Limits { draining: self.is_draining(), ..self.specification.limits };

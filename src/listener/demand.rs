@@ -17,6 +17,8 @@ pub struct Demand {
     pub delivery: i64,
     /// When they were learnt.
     pub observed_at: Option<Timestamp>,
+    /// When the service last had no more to say, or gave its numbers: what happened before is known.
+    pub heard_at: Option<Timestamp>,
     /// Jobs that wait for a runner, as far as messages told.
     pub waiting: usize,
     /// When the oldest of them was queued.

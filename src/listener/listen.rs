@@ -149,7 +149,11 @@ impl Listener {
                 () = stopped(self.outlets.stop.clone()) => return End::Stopped,
             };
             let result = match polled {
-                Ok(Poll::Nothing) => Ok(()),
+                Ok(Poll::Nothing) => {
+                    self.demand.heard_at = Some(self.environment.now());
+                    self.dirty = true;
+                    Ok(())
+                }
                 Ok(Poll::Empty) => {
                     sleep(backoff::after(1, self.environment.fraction())).await;
                     Ok(())
@@ -220,7 +224,11 @@ impl Listener {
             self.learn(statistics);
             if !is_replay {
                 // The numbers are older than the acquisition; waiting for the next ones would cost the jobs a round trip.
-                self.demand.acquired = self.demand.acquired.saturating_add(i64::try_from(acquired).unwrap_or(i64::MAX));
+                // An offer that is delivered again may be ours already, and is in them then: what was not on offer any
+                // more is not counted.
+                let offered = statistics.map_or(i64::MAX, |statistics| statistics.available_jobs);
+                let acquired = i64::try_from(acquired).unwrap_or(i64::MAX).min(offered.max(0));
+                self.demand.acquired = self.demand.acquired.saturating_add(acquired);
             }
         }
         self.handled = self.handled.max(envelope.id);
@@ -258,6 +266,7 @@ impl Listener {
         self.demand.acquired = statistics.acquired_jobs;
         self.dirty = true;
         self.demand.observed_at = Some(self.environment.now());
+        self.demand.heard_at = self.demand.observed_at;
     }
 
     /// Says what it waits for, and waits; `None` when told to stop.

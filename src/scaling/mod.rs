@@ -14,6 +14,8 @@ pub use runner::{Job, Registration, Remains, Runner, Stage};
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// What a scale set may have and how long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -46,4 +48,6 @@ pub struct Demand {
     /// Jobs that the scale set owns, waiting and running. `None` as long as it is not known: then nothing is created, and
     /// nothing removed that might be wanted.
     pub jobs: Option<u32>,
+    /// When GitHub last had no more to say, or gave its numbers.
+    pub heard_at: Option<Timestamp>,
 }

@@ -107,7 +107,7 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let wanted = wanted(demand, limits);
-    let covering = count(runners.iter().filter(|runner| runner.covers_a_job(now)));
+    let covering = count(runners.iter().filter(|runner| runner.covers_a_job(demand.heard_at, now)));
     let mut plan = Plan { wanted: wanted.unwrap_or(covering), ..Plan::default() };
     plan.surplus = covering.saturating_sub(plan.wanted);
     for runner in runners {

@@ -114,13 +114,18 @@ pub enum Registration {
 }
 
 impl Runner {
-    /// Whether it takes care of one of the jobs that GitHub counts, or of one to come.
-    pub(super) fn covers_a_job(&self, now: Timestamp) -> bool {
+    /// Whether it takes care of one of the jobs that GitHub counts, or of one to come. `heard_at` is when GitHub last had no
+    /// more to say.
+    pub(super) fn covers_a_job(&self, heard_at: Option<Timestamp>, now: Timestamp) -> bool {
         match (self.job, self.stage) {
             (Job::Completed { .. }, _) => false,
             // Given up by us, or a ghost: it polls for ever and gets nothing.
             (Job::None, _) if matches!(self.registration, Registration::Gone { .. }) => false,
-            (_, Stage::Ended { at, code, .. }) => now < self.covers_until(at, code),
+            (_, Stage::Ended { at, code, .. }) => {
+                // A service that is slow or away has not told the end of the job either.
+                let unheard = code == Some(0) && heard_at.is_none_or(|heard_at| heard_at < at);
+                now < self.covers_until(at, code) || self.job == Job::None && unheard
+            }
             (Job::None, Stage::Removing { deregistered }) => !deregistered,
             _ => true,
         }
@@ -143,8 +148,8 @@ impl Runner {
     }
 
     /// Whether nothing is left to do or to wait for: the record can go.
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        matches!(self.stage, Stage::Ended { remains: Remains::Nothing, .. }) && !self.covers_a_job(now)
+    pub fn is_over(&self, heard_at: Option<Timestamp>, now: Timestamp) -> bool {
+        matches!(self.stage, Stage::Ended { remains: Remains::Nothing, .. }) && !self.covers_a_job(heard_at, now)
     }
 }
 

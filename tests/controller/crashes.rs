@@ -133,6 +133,8 @@ struct Run {
     jobs: BTreeMap<String, &'static str>,
     cancelled: BTreeSet<String>,
     kills: u32,
+    /// Whether answers to polls come so late that a runner's end is known long before its job's.
+    late_news: bool,
     engine_failures: Arc<Mutex<u32>>,
 }
 
@@ -165,6 +167,7 @@ impl Run {
             jobs: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             kills: 0,
+            late_news: false,
             engine_failures: Arc::default(),
         };
         run.spoil_engine();
@@ -217,6 +220,7 @@ impl Run {
                 let chance = self.rng.random_range(0.05..0.4);
                 let action = github_fault(&mut self.rng);
                 let route = ROUTES[self.rng.random_range(0..ROUTES.len())];
+                self.late_news |= route == "poll" && matches!(action, Action::Delay(seconds) if seconds > 8.0);
                 self.world.fault(route, Trigger::Probability(chance), action);
             }
         }
@@ -296,7 +300,8 @@ impl Run {
         let failures = usize::try_from(*self.engine_failures.lock().expect("no panic")).unwrap_or_default();
         let kills = usize::try_from(self.kills).unwrap_or_default();
         // Each controller that is killed has up to `min` spare runners that its successor may find gone.
-        let allowed = failures + self.cancelled.len() + min * (1 + kills);
+        let late = if self.late_news { self.jobs.len() } else { 0 };
+        let allowed = failures + self.cancelled.len() + min * (1 + kills) + late;
         let jobless = self.world.engine.created().saturating_sub(ran);
         assert!(jobless <= allowed, "seed {}: {jobless} runners without a job, {allowed} explained", self.seed);
     }

@@ -177,7 +177,7 @@ async fn sweeping_removes_what_was_left_behind_and_no_runner(bench: &impl Bench)
         bench.abandon(&bench.manifest(runner)).await;
     }
     let abandoned = bench.leftovers(&lost.name).await.len();
-    assert!(abandoned >= 2, "{abandoned}");
+    assert!(abandoned >= 1, "{abandoned}");
     let strangers_before = bench.leftovers(&strangers_lost.name).await;
     assert!(engine.sweep("swept").await.unwrap() >= abandoned);
     assert_eq!(bench.leftovers(&lost.name).await, Vec::<String>::new());

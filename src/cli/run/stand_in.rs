@@ -18,7 +18,7 @@ impl Process for StandIn {
     fn run(&self, start: Start) -> BoxFuture<'static, i32> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            let Start { runner, environment: mut variables, jit_config, signals: mut told } = start;
+            let Start { runner, environment: mut variables, jit_config, signals: mut told, log: lines } = start;
             let root = std::env::temp_dir().join(format!("deskrun-{}-{number}-{runner}", std::process::id()));
             // Scripts of the runner's image; there is no image here.
             variables.retain(|name, _| !name.starts_with("ACTIONS_RUNNER_HOOK_"));
@@ -28,7 +28,7 @@ impl Process for StandIn {
             let (signal, signals) = watch::channel(None);
             let start =
                 stand_in::Start { environment: variables, root: root.clone(), is_root: false, misbehaviour: None };
-            let log = |line: &str| tracing::debug!(runner, "{line}");
+            let log = |line: &str| lines.line(line);
             let life = stand_in::run(start, signals, log);
             tokio::pin!(life);
             let end = tokio::select! {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Call, MemoryEngine, Outcome, Signals, wait};
-use crate::engine::RunnerPhase;
+use crate::engine::{EngineError, RunnerPhase};
 use crate::manifest::RunnerManifest;
 use crate::secret::Secret;
 
@@ -30,6 +30,22 @@ pub struct Start {
     pub jit_config: Secret,
     /// Becomes `Some` when it shall end.
     pub signals: watch::Receiver<Option<Signal>>,
+    /// What it says.
+    pub log: Log,
+}
+
+/// Where a process writes its lines.
+#[derive(Clone, Debug)]
+pub struct Log {
+    engine: MemoryEngine,
+    runner: String,
+}
+
+impl Log {
+    /// Writes a line.
+    pub fn line(&self, line: &str) {
+        self.engine.state().write(&self.runner, line);
+    }
 }
 
 /// What a process is told.
@@ -66,11 +82,19 @@ async fn live(
     let life = async {
         wait(fault.before).await;
         if let Outcome::FailsBefore(error) = fault.outcome {
+            if let EngineError::Failed { message, .. } = &error {
+                engine.state().write(&manifest.name, message);
+            }
             return RunnerPhase::Failed { reason: error.to_string() };
         }
         engine.state().set_phase(&manifest.name, RunnerPhase::Running { since: engine.now() });
-        let start =
-            Start { runner: manifest.name.clone(), environment: environment(&manifest.pod), jit_config, signals: told };
+        let start = Start {
+            runner: manifest.name.clone(),
+            environment: environment(&manifest.pod),
+            jit_config,
+            signals: told,
+            log: Log { engine: engine.clone(), runner: manifest.name.clone() },
+        };
         exited(engine.inner.process.run(start).await)
     };
     tokio::select! {

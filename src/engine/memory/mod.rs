@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 pub use faults::{Call, Fault, Faults, Outcome};
-pub use life::{Process, Signal, Start};
+pub use life::{Log, Process, Signal, Start};
 use state::State;
 
 use super::{Engine, EngineError, Observation};
@@ -57,6 +57,11 @@ impl MemoryEngine {
     /// Takes a runner's pod away, as a node that is lost does. Its secret stays.
     pub fn lose(&self, runner: &str) {
         self.state().remove_pod(runner);
+    }
+
+    /// Leaves behind what a controller that is killed while it makes a runner would: its secret, and no pod.
+    pub fn abandon(&self, manifest: &RunnerManifest) {
+        self.state().keep_secret(manifest);
     }
 
     /// Everything there is: `pod/NAME`, `secret/NAME`.
@@ -162,7 +167,13 @@ impl Engine for MemoryEngine {
     }
 
     fn logs<'a>(&'a self, runner: &'a str, lines: usize) -> BoxFuture<'a, Result<String, EngineError>> {
-        Box::pin(async move { Ok(self.state().log(runner, lines)) })
+        Box::pin(async move {
+            let missing = || EngineError::Failed {
+                call: "read the runner's log",
+                message: format!("there is no runner `{runner}`"),
+            };
+            self.state().log(runner, lines).ok_or_else(missing)
+        })
     }
 
     fn sweep<'a>(&'a self, controller: &'a str) -> BoxFuture<'a, Result<usize, EngineError>> {

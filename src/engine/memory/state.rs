@@ -28,6 +28,7 @@ struct Pod {
     phase: watch::Sender<RunnerPhase>,
     signals: Option<watch::Sender<Option<Signal>>>,
     kill: Option<watch::Sender<bool>>,
+    log: Vec<String>,
 }
 
 impl State {
@@ -79,7 +80,7 @@ impl State {
         };
         let phase = watch::Sender::new(observed.phase.clone());
         self.tell(&Observation::Changed(observed.clone()));
-        self.pods.insert(manifest.name.clone(), Pod { observed, phase, signals: None, kill: None });
+        self.pods.insert(manifest.name.clone(), Pod { observed, phase, signals: None, kill: None, log: Vec::new() });
         self.created += 1;
         true
     }
@@ -148,10 +149,16 @@ impl State {
         self.created
     }
 
-    pub(super) fn log(&self, runner: &str, lines: usize) -> String {
-        let Some(pod) = self.pods.get(runner) else { return String::new() };
-        let all = format!("{:?}\n", pod.observed.phase);
-        all.lines().rev().take(lines).collect::<Vec<_>>().join("\n")
+    pub(super) fn write(&mut self, runner: &str, line: &str) {
+        if let Some(pod) = self.pods.get_mut(runner) {
+            pod.log.push(line.to_owned());
+        }
+    }
+
+    /// The last lines of a runner's log; `None` if there is no such runner.
+    pub(super) fn log(&self, runner: &str, lines: usize) -> Option<String> {
+        let log = &self.pods.get(runner)?.log;
+        Some(log[log.len().saturating_sub(lines)..].iter().map(|line| format!("{line}\n")).collect())
     }
 
     fn all(&self) -> Observation {

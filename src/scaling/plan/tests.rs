@@ -40,7 +40,7 @@ fn ended(seconds_ago: i64, code: i32) -> Stage {
 }
 
 fn jobs(jobs: u32) -> Demand {
-    Demand { jobs: Some(jobs) }
+    Demand { jobs: Some(jobs), heard_at: Some(at(NOW)) }
 }
 
 fn decide(demand: Demand, runners: &[Runner], limits: &Limits) -> Plan {
@@ -75,6 +75,8 @@ fn a_container_that_ends_before_its_messages_arrive_still_stands_for_its_job() {
     let started = runner("a", ended(60, 0), Job::Running);
     assert_eq!(decide(jobs(1), &[started], &limits(0, 4)).create, 0);
     let settled = Runner { stage: ended(11, 0), ..done };
+    let unheard = Demand { heard_at: Some(at(NOW - 12)), ..jobs(1) };
+    assert_eq!(decide(unheard, std::slice::from_ref(&settled), &limits(0, 4)).create, 0, "nothing was heard since");
     assert_eq!(decide(jobs(1), &[settled], &limits(0, 4)).create, 1, "the job still waits: it was not this runner's");
 }
 
@@ -225,9 +227,9 @@ proptest! {
         since in proptest::option::of((0i64..2000).prop_map(|seconds| at(NOW - seconds))),
     ) {
         let limits = Limits { draining, ..limits(min, min + more) };
-        let plan = plan(Demand { jobs: demand }, &runners, &limits, &Creation::Free, since, at(NOW));
+        let plan = plan(Demand { jobs: demand, heard_at: Some(at(NOW)) }, &runners, &limits, &Creation::Free, since, at(NOW));
         let alive = count(runners.iter().filter(|runner| runner.may_be_alive()));
-        let covering = count(runners.iter().filter(|runner| runner.covers_a_job(at(NOW))));
+        let covering = count(runners.iter().filter(|runner| runner.covers_a_job(Some(at(NOW)), at(NOW))));
         prop_assert!(plan.create == 0 || plan.create + alive <= limits.max, "more than the maximum");
         prop_assert!(plan.create == 0 || plan.create + covering <= plan.wanted, "a surplus runner");
         prop_assert!(!draining || plan.create == 0);
