@@ -28,7 +28,7 @@ use world::{Wish, World};
 /// The flagship: its own pools of slots, so that the ledger of leases is part of every figure.
 const FLAGSHIP: &str = "  containerMode: cached-privileged-kubernetes
   cachePaths:
-    - {source: /nvme/nix-store, target: /nix/store-host}
+    - {source: /nix/store, target: /nix/store-host}
     - {source: /nvme/docker-cache, target: /var/lib/docker}
     - {source: /nvme/cargo-cache, target: /home/runner/.cargo}
     - {source: '', target: /tmp/builds}
