@@ -8,14 +8,20 @@ mod bench;
 mod conformance;
 #[path = "engine/flagship.rs"]
 mod flagship;
+#[path = "engine/inspected.rs"]
+mod inspected;
 #[path = "engine/memory_bench.rs"]
 mod memory_bench;
 #[path = "engine/podman_bench.rs"]
 mod podman_bench;
 #[path = "engine/podman_only.rs"]
 mod podman_only;
+#[path = "engine/served.rs"]
+mod served;
 #[path = "engine/ssh.rs"]
 mod ssh;
+#[path = "engine/ssh_server.rs"]
+mod ssh_server;
 mod support;
 #[path = "engine/watcher.rs"]
 mod watcher;
@@ -50,6 +56,7 @@ fn trials(runtime: &tokio::runtime::Runtime, bench: Option<Arc<PodmanBench>>, ar
     trials.extend(podman_only::trials(bench.as_ref(), runtime));
     trials.extend(flagship::trials(bench.as_ref(), runtime));
     trials.extend(ssh::trials(bench.as_ref(), runtime));
+    trials.extend(served::trials(bench.as_ref(), runtime));
     let conclusion = libtest_mimic::run(arguments, trials);
     let left = bench.map(|bench| {
         let bench = Arc::into_inner(bench).expect("no test holds it any more");

@@ -1,6 +1,5 @@
 //! The flagship's manifest as the project itself renders it, against what Podman says it made of it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +7,11 @@ use std::sync::Arc;
 use deskrun::demo::IMAGE;
 use deskrun::manifest::{EngineKind, RunnerManifest};
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bench::Bench;
 use crate::conformance::{GRACE, secret};
+use crate::inspected::compare;
 use crate::podman_bench::PodmanBench;
 use crate::support::pipeline;
 use crate::watcher::Watcher;
@@ -74,7 +74,7 @@ async fn the_flagship_runs_as_its_manifest_says(bench: &PodmanBench) {
     assert_eq!(seen.owner.slot_pools, [host.join("docker").display().to_string()]);
 
     let inspected = bench.inspect(name).await;
-    compare(&manifest, &inspected);
+    compare(&manifest.pod, &inspected, secret().expose());
     assert!(host.join("docker-1").is_dir() && host.join("new/cargo").is_dir(), "directories are made");
 
     let run = |script: &'static str| bench.execute(name, script);
@@ -105,51 +105,4 @@ async fn the_flagship_runs_as_its_manifest_says(bench: &PodmanBench) {
     engine.remove(name, GRACE).await.unwrap();
     assert_eq!(bench.leftovers(name).await, Vec::<String>::new());
     assert_eq!(std::fs::read_to_string(host.join("new/cargo/crate")).unwrap(), "kept\n");
-}
-
-/// Mounts, variables and command of the container, against the manifest's.
-fn compare(manifest: &RunnerManifest, inspected: &Value) {
-    let runner = &manifest.pod["spec"]["containers"][0];
-    let volumes = manifest.pod["spec"]["volumes"].as_array().unwrap();
-    let expected: BTreeSet<(String, String, bool)> = runner["volumeMounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mount| {
-            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
-            let source =
-                volume.pointer("/hostPath/path").or(volume.pointer("/configMap/name")).unwrap_or(&volume["name"]);
-            (text(&mount["mountPath"]), text(source), mount["readOnly"] != true)
-        })
-        .collect();
-    let seen: BTreeSet<(String, String, bool)> = inspected["Mounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mount| {
-            let source = if mount["Type"] == "volume" { &mount["Name"] } else { &mount["Source"] };
-            (text(&mount["Destination"]), text(source), mount["RW"] == true)
-        })
-        .collect();
-    assert_eq!(seen, expected);
-
-    let seen: BTreeMap<&str, &str> = inspected["Config"]["Env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|item| item.as_str()?.split_once('='))
-        .collect();
-    for item in runner["env"].as_array().unwrap() {
-        let name = item["name"].as_str().unwrap();
-        let expected = item["value"].as_str().map_or_else(|| secret().expose().to_owned(), str::to_owned);
-        assert_eq!(seen.get(name).copied(), Some(expected.as_str()), "{name}");
-    }
-    assert_eq!(
-        inspected["Config"]["Entrypoint"],
-        runner["command"].as_array().unwrap().iter().map(text).collect::<Vec<_>>().join(" ")
-    );
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
