@@ -3,6 +3,8 @@
 
 #[path = "controller/basics.rs"]
 mod basics;
+#[path = "controller/removal.rs"]
+mod removal;
 #[path = "controller/world.rs"]
 mod world;
 
