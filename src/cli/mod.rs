@@ -1,11 +1,17 @@
 //! The command line: arguments in, exit code out. One file per command; nothing is decided here.
 
+mod add;
 mod input;
+mod list;
+mod output;
 mod printer;
+mod remove;
 mod render;
 mod run;
 mod show;
 mod simulator;
+mod socket;
+mod status;
 
 use std::io::Write;
 
@@ -28,6 +34,14 @@ enum Command {
     Render(Box<render::Render>),
     /// Serve runner scale sets: the controller, standalone
     Run(Box<run::Run>),
+    /// Show scale sets, runners, jobs and slots of the running controller, and why something waits
+    Status(status::Status),
+    /// Write a scale set into the configuration folder, which `deskrun run` serves
+    Add(Box<add::Add>),
+    /// Show the scale sets of the configuration folder
+    List(list::List),
+    /// Drain a scale set, delete it at GitHub, then its file
+    Remove(Box<remove::Remove>),
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
@@ -68,6 +82,10 @@ impl Cli {
         match self.command {
             Command::Render(render) => render.run(printer),
             Command::Run(run) => block_on(run.run(printer)),
+            Command::Status(status) => block_on(status.run(printer)),
+            Command::Add(add) => block_on(add.run(printer)),
+            Command::List(list) => block_on(list.run(printer)),
+            Command::Remove(remove) => block_on(remove.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;
