@@ -7,6 +7,8 @@ mod basics;
 mod crashes;
 #[path = "controller/races.rs"]
 mod races;
+#[path = "controller/removal.rs"]
+mod removal;
 #[path = "controller/world.rs"]
 mod world;
 

@@ -78,7 +78,7 @@ impl World {
             owner: "bench".to_owned(),
             keeps_stock: wish.keeps_stock,
         };
-        let mut operator = Operator::start(shared, CONTROLLER.to_owned()).await;
+        let mut operator = Operator::start(shared, CONTROLLER.to_owned());
         let desired =
             Desired { specification: specification(wish.max), service, memory: Arc::new(Volatile::default()) };
         operator.apply(vec![desired], Order::Drain);

@@ -21,16 +21,33 @@ pub(super) struct Input {
     pub(super) scale_sets: Vec<Validated>,
     /// Podman hosts, each with the file that names it.
     pub(super) podman_hosts: Vec<(String, PodmanHostSpec)>,
+    /// How many documents each file holds.
+    pub(super) documents: BTreeMap<String, usize>,
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Reads and validates all files; the problems of all of them are reported together.
+/// Reads and validates all files; the problems of all of them are reported together. There must be a scale set.
 pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyhow::Result<Input> {
+    let input = documents(texts(files)?, name, set)?;
+    anyhow::ensure!(
+        !input.scale_sets.is_empty(),
+        "there is no RunnerScaleSet in {}: give an object with `kind: RunnerScaleSet`, or its spec alone",
+        files.iter().map(|file| shown(file)).collect::<Vec<_>>().join(", "),
+    );
+    Ok(input)
+}
+
+/// The texts of files, each with the name it has in messages.
+pub(super) fn texts(files: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    files.iter().map(|file| Ok((shown(file).to_owned(), text(file)?))).collect()
+}
+
+/// Validates texts that stand in these files or will; their problems are reported together.
+pub(super) fn documents(texts: Vec<(String, String)>, name: Option<&str>, set: &[String]) -> anyhow::Result<Input> {
     let overrides = overrides(set)?;
     let mut read = crd::Read::default();
-    for file in files {
-        let text = text(file)?;
-        let crd::Read { documents, problems } = crd::read(shown(file), &text, &overrides);
+    for (file, text) in texts {
+        let crd::Read { documents, problems } = crd::read(&file, &text, &overrides);
         read.documents.extend(documents);
         read.problems.extend(problems);
     }
@@ -38,6 +55,7 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
     let mut input = Input::default();
     let mut sources = Vec::new();
     for document in &documents {
+        *input.documents.entry(document.file.clone()).or_default() += 1;
         if let Object::ConfigMap(data) = &document.object {
             input.config_maps.insert(document.name.clone().unwrap_or_default(), data.clone());
         }
@@ -57,11 +75,6 @@ pub(super) fn read(files: &[String], name: Option<&str>, set: &[String]) -> anyh
     let placed: Vec<Placed<'_>> = sources.into_iter().zip(scale_sets).collect();
     problems.extend(check_together(&placed));
     Problems::check(problems)?;
-    anyhow::ensure!(
-        !input.scale_sets.is_empty(),
-        "there is no RunnerScaleSet in {}: give an object with `kind: RunnerScaleSet`, or its spec alone",
-        files.iter().map(|file| shown(file)).collect::<Vec<_>>().join(", "),
-    );
     Ok(input)
 }
 

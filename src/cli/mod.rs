@@ -1,12 +1,18 @@
 //! The command line: arguments in, exit code out. One file per command; nothing is decided here.
 
+mod add;
 mod demo;
 mod input;
+mod list;
+mod output;
 mod printer;
+mod remove;
 mod render;
 mod run;
 mod show;
 mod simulator;
+mod socket;
+mod status;
 
 use std::io::Write;
 
@@ -31,6 +37,14 @@ enum Command {
     Run(Box<run::Run>),
     /// Show the main job end to end on this machine, and leave nothing behind
     Demo(demo::Demo),
+    /// Show scale sets, runners, jobs and slots of the running controller, and why something waits
+    Status(status::Status),
+    /// Write a scale set into the configuration folder, which `deskrun run` serves
+    Add(Box<add::Add>),
+    /// Show the scale sets of the configuration folder
+    List(list::List),
+    /// Drain a scale set, delete it at GitHub, then its file
+    Remove(Box<remove::Remove>),
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
@@ -72,6 +86,10 @@ impl Cli {
             Command::Render(render) => render.run(printer),
             Command::Run(run) => block_on(run.run(printer)),
             Command::Demo(demo) => block_on(demo.run(printer)),
+            Command::Status(status) => block_on(status.run(printer)),
+            Command::Add(add) => block_on(add.run(printer)),
+            Command::List(list) => block_on(list.run(printer)),
+            Command::Remove(remove) => block_on(remove.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;

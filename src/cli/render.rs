@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::input::{self, Input};
+use super::output::Output;
 use super::show::{self, ShownLayer};
 use super::{ExitCode, Printer};
 use crate::layers::{LayerStack, StackError, stack};
@@ -15,7 +16,7 @@ use crate::render::{Explained, PreparedRunner, RenderError, Request, RunnerIdent
 use crate::scale_set::{Instance, RunnerName, ScaleSet};
 
 /// What stands where only a running controller knows better.
-const OFFLINE: &str = "offline";
+pub(super) const OFFLINE: &str = "offline";
 /// Random part of the runner's name, unless one is given.
 const OFFLINE_RANDOM: &str = "00000";
 
@@ -64,14 +65,6 @@ pub(super) struct Render {
 enum Engine {
     Kubernetes,
     Podman,
-}
-
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    Yaml,
-    Json,
-    Table,
 }
 
 /// A scale set with everything that is shown of it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::render::Output;
+use super::output::Output;
 use crate::layers::{LayerStack, LayerText, TEMPLATES};
 use crate::manifest::RunnerManifest;
 use crate::render::{Explained, Place};

@@ -183,17 +183,32 @@ impl Hands {
         }
     }
 
-    /// Takes the scale set out of GitHub; tried for a while.
-    pub(super) async fn delete_scale_set(&self, id: i64) -> Result<(), String> {
+    /// Takes the scale set out of GitHub; one whose id was never heard is looked for. Tried for a while.
+    pub(super) async fn delete_scale_set(&self, id: Option<i64>, group: &str, name: &str) -> Result<(), String> {
         let mut last = String::new();
         for wait in FORGET_WAITS {
-            match self.service.delete_scale_set(id).await {
+            match self.delete_once(id, group, name).await {
                 Ok(()) => return Ok(()),
                 Err(error) => last = words(&error),
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }
         Err(last)
+    }
+
+    async fn delete_once(&self, id: Option<i64>, group: &str, name: &str) -> Result<(), GitHubError> {
+        let id = match id {
+            Some(id) => Some(id),
+            None => match self.service.runner_group(group).await? {
+                Some(group) => self.service.find_scale_set(group, name).await?.map(|found| found.id),
+                // A scale set cannot be in a group that is not there.
+                None => None,
+            },
+        };
+        match id {
+            Some(id) => self.service.delete_scale_set(id).await,
+            None => Ok(()),
+        }
     }
 
     fn tell(&self, event: Event) {

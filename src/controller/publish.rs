@@ -70,7 +70,7 @@ impl ScaleSetController {
                 let (failures, words) = (self.failures.count(), self.failures.words());
                 reasons.push(format!("the last runners failed ({failures} in a row): {words}"));
             }
-            None => {}
+            None | Some(Waiting::Stopped(_)) => {}
             Some(Waiting::Maximum) => {
                 let max = self.specification.limits.max;
                 reasons.push(format!("as many runners as there may be are alive (maxRunners: {max})"));
@@ -87,7 +87,6 @@ impl ScaleSetController {
                 reasons.push(format!("one runner at a time is tried until one works: {words}"));
             }
             Some(Waiting::Engine(words)) => reasons.push(words.clone()),
-            Some(Waiting::Stopped(_)) => {}
         }
         // Worth knowing without a job that waits for it as well.
         if let Creation::Stopped(words) = self.failures.creation(now) {

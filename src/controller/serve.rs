@@ -285,7 +285,10 @@ impl ScaleSetController {
     /// Keeps the scale set at GitHub known and its listener listening.
     fn keep_line(&mut self, now: Timestamp) {
         if self.is_draining() {
-            self.drain_until.get_or_insert_with(|| now.checked_add(DRAIN).unwrap_or(Timestamp::MAX));
+            let until = now.checked_add(DRAIN).unwrap_or(Timestamp::MAX);
+            // A removal waits for busy runners as long as it takes; what there is to do after the last one is bounded.
+            let waits = self.order() == Order::Remove && !self.records.is_empty();
+            self.drain_until = self.drain_until.filter(|_| !waits).or(Some(until));
             self.github.stop_listening();
             return;
         }
@@ -481,7 +484,12 @@ impl ScaleSetController {
         match self.order() {
             Order::Serve => false,
             Order::Drain => done || out_of_time,
-            Order::Remove => done || out_of_time && self.records.is_empty(),
+            // Before the engine has shown what there is, an empty book means nothing; and a scale set that is being made
+            // would come after its own removal.
+            Order::Remove => {
+                let known = self.has_seen_engine && !self.github.looking;
+                done && known || out_of_time && self.records.is_empty()
+            }
         }
     }
 
@@ -498,19 +506,38 @@ impl ScaleSetController {
         if coming > 0 {
             left.push(format!("{coming} runners were being made or removed; the next start goes on with them"));
         }
-        if self.order() == Order::Remove
-            && let Some(scale_set) = &self.github.scale_set
-            && let Err(words) = self.hands.delete_scale_set(scale_set.id).await
-        {
-            left.push(format!("the scale set could not be deleted: {words}"));
+        if self.order() == Order::Remove {
+            if !self.has_seen_engine {
+                let words = self.engine_trouble.as_deref().unwrap_or("the engine has not answered");
+                left.push(format!("there may be runners: {words}"));
+            } else if let Err(words) = self.delete_at_github().await {
+                left.push(format!("the scale set could not be deleted: {words}"));
+            }
         }
         self.tasks.abort_all();
         self.publish_end();
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     }
 
+    /// Deletes the scale set, unless something else is ordered meanwhile.
+    async fn delete_at_github(&mut self) -> Result<(), String> {
+        let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);
+        let Specification { name, runner_group, .. } = &*self.specification;
+        tokio::select! {
+            deleted = self.hands.delete_scale_set(known, runner_group, name) => deleted,
+            () = revoked(&mut self.orders) => Err("the controller was ended first".to_owned()),
+        }
+    }
+
     pub(super) fn list_again(&mut self, now: Timestamp) {
         self.listing = Listing::NotBefore(now.checked_add(LIST_AGAIN).unwrap_or(Timestamp::MAX));
+    }
+}
+
+/// Waits until the order to remove does not hold any more.
+async fn revoked(orders: &mut watch::Receiver<Order>) {
+    if orders.wait_for(|order| *order != Order::Remove).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -171,6 +171,11 @@ pub enum CacheType {
     Socket,
 }
 
+impl CacheType {
+    /// The names of all of them, as users write them.
+    pub const NAMES: [&'static str; 5] = ["DirectoryOrCreate", "Directory", "File", "FileOrCreate", "Socket"];
+}
+
 /// The host's Nix store in the runner.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -48,8 +48,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// The last `lines` lines that the runner's container wrote; without it, those of the init container that failed.
     fn logs<'a>(&'a self, runner: &'a str, lines: usize) -> BoxFuture<'a, Result<String, EngineError>>;
 
-    /// Removes what the controller of this id left behind without a runner: secrets, volumes, half-made pods without a
-    /// runner's name. Returns how many things were removed.
+    /// Removes what the controller of this id left behind when it was killed: secrets and volumes without a runner, pods
+    /// that were made and never started. What this process is making is left alone. Returns how many things were removed.
     fn sweep<'a>(&'a self, controller: &'a str) -> BoxFuture<'a, Result<usize, EngineError>>;
 
     /// What of a manifest this engine will not do, beyond what the translation of the manifest already says.

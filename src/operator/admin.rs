@@ -1,14 +1,16 @@
-//! What the process says of itself over HTTP: metrics and probes for machines, the status for `deskrun status`.
+//! What the process says of itself over HTTP: metrics and probes for machines; the status for `deskrun status`, and what
+//! `deskrun add` and `deskrun remove` ask for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Operator;
 use crate::controller::{ScaleSetStatus, ServingPhase};
@@ -66,19 +68,76 @@ pub fn admin_router(operator: Handle) -> Router {
         .with_state(operator)
 }
 
-/// `/v1/status`, and `/v1/reload`, which rings `reload`.
-pub fn status_router(operator: Handle, reload: Arc<tokio::sync::Notify>) -> Router {
-    let ring = move || {
-        let reload = Arc::clone(&reload);
-        async move {
-            reload.notify_one();
-            StatusCode::ACCEPTED
-        }
-    };
-    Router::new().route("/v1/status", get(status)).route("/v1/reload", post(ring)).with_state(operator)
+/// Where to ask for the files to be read anew.
+pub type Reload = mpsc::Sender<ReloadRequest>;
+
+/// Wants to know whether the files are served as they are now; the error says why not.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What came of a removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    /// [`STATUS_VERSION`].
+    pub version: u32,
+    /// What could not be taken out; nothing if all is gone.
+    pub left_behind: Vec<LeftBehind>,
 }
 
-async fn status(State(operator): State<Handle>) -> Json<Report> {
+/// Something of a scale set that is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftBehind {
+    /// The scale set.
+    pub scale_set: String,
+    /// What, and why.
+    pub reason: String,
+}
+
+impl Removed {
+    /// From what [`Operator::remove`] says.
+    pub fn new(left: Vec<(String, String)>) -> Self {
+        let left_behind = left.into_iter().map(|(scale_set, reason)| LeftBehind { scale_set, reason }).collect();
+        Self { version: STATUS_VERSION, left_behind }
+    }
+}
+
+/// `GET /v1/status`; `POST /v1/reload`, which answers when the files are served as they are; `POST /v1/remove/NAME`, which
+/// answers when the resource of that name is gone, or with 404 if it is not served.
+pub fn status_router(operator: Handle, reload: Reload) -> Router {
+    let again = reload.clone();
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(async move || reloaded(&again).await))
+        .route("/v1/remove/{name}", post(remove));
+    router.with_state((operator, reload))
+}
+
+async fn reloaded(reload: &Reload) -> (StatusCode, String) {
+    let (sender, answer) = oneshot::channel();
+    // Where no one takes requests any more, the answer never comes either.
+    let _ = reload.send(sender).await;
+    match answer.await {
+        Ok(Ok(())) => (StatusCode::OK, String::new()),
+        Ok(Err(words)) => (StatusCode::CONFLICT, words),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the controller is ending".to_owned()),
+    }
+}
+
+async fn remove(
+    State((operator, reload)): State<(Handle, Reload)>,
+    Path(name): Path<String>,
+) -> Result<Json<Removed>, StatusCode> {
+    let removal = operator.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+    let removed = Removed::new(removal.ok_or(StatusCode::NOT_FOUND)?.await);
+    if !removed.left_behind.is_empty() {
+        // Its file is still there, so it is served again. Where that cannot be, the answer says enough.
+        let _ = reloaded(&reload).await;
+    }
+    Ok(Json(removed))
+}
+
+async fn status(State((operator, _)): State<(Handle, Reload)>) -> Json<Report> {
     Json(with(&operator, Operator::report))
 }
 

@@ -4,16 +4,20 @@
 
 mod admin;
 mod plans;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
-pub use admin::{Handle, Report, STATUS_VERSION, admin_router, status_router};
+pub use admin::{
+    Handle, LeftBehind, Reload, ReloadRequest, Removed, Report, STATUS_VERSION, admin_router, status_router,
+};
 pub use plans::{Desired, slot_sizes};
+use removal::Removal;
 
 use crate::controller::{Observer, Order, ScaleSetController, ScaleSetStatus, Shared, Specification};
 use crate::engine::Engine;
@@ -29,6 +33,8 @@ pub struct Operator {
     served: BTreeMap<String, Served>,
     /// Ends of scale sets that are being taken out.
     leaving: Vec<Served>,
+    /// Resources that are taken out for good; they are not served again, whatever the files say meanwhile.
+    removals: BTreeMap<String, Removal>,
 }
 
 #[derive(Debug)]
@@ -36,12 +42,18 @@ struct Served {
     specifications: watch::Sender<Arc<Specification>>,
     orders: watch::Sender<Order>,
     status: watch::Receiver<ScaleSetStatus>,
+    /// Until someone waits for its end.
     task: Option<JoinHandle<Result<(), String>>>,
+    abort: AbortHandle,
 }
 
 impl Served {
     fn is_at_work(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| !task.is_finished())
+        !self.abort.is_finished()
+    }
+
+    fn name(&self) -> String {
+        self.specifications.borrow().name.clone()
     }
 }
 
@@ -51,19 +63,19 @@ impl Operator {
         let sweeping = tokio::spawn(sweep(Arc::clone(&shared.engine), controller.clone()));
         let observer = Observer::new(shared.slots.clone(), controller.clone());
         let observing = tokio::spawn(observer.clone().run(Arc::clone(&shared.engine)));
-        Self {
-            shared,
-            observer,
-            controller,
-            background: [observing, sweeping],
-            served: BTreeMap::new(),
-            leaving: Vec::new(),
-        }
+        let (served, leaving, removals) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Self { shared, observer, controller, background: [observing, sweeping], served, leaving, removals }
     }
 
     /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as
-    /// `order` says.
-    pub fn apply(&mut self, desired: Vec<Desired>, order: Order) {
+    /// `order` says. Resources that [`Self::remove`] took out stay out until they are missing here once, or until their
+    /// removal has failed.
+    pub fn apply(&mut self, mut desired: Vec<Desired>, order: Order) {
+        self.removals.retain(|resource, removal| {
+            let wanted = desired.iter().any(|desired| desired.specification.resource == *resource);
+            removal.is_under_way() || wanted && !removal.has_failed()
+        });
+        desired.retain(|desired| !self.removals.contains_key(&desired.specification.resource));
         self.shared.slots.set_sizes(slot_sizes(desired.iter().map(|desired| &desired.specification)));
         let mut missing = std::mem::take(&mut self.served);
         for desired in desired {
@@ -92,14 +104,20 @@ impl Operator {
 
     fn serve(&self, desired: Desired) -> Served {
         let Desired { specification, service, memory } = desired;
+        let (status_out, status) = watch::channel(ScaleSetStatus {
+            name: specification.name.clone(),
+            resource: specification.resource.clone(),
+            config_url: specification.config_url.clone(),
+            ..ScaleSetStatus::default()
+        });
         let observations = self.observer.subscribe(subscription(&specification));
         let (specifications, specifications_in) = watch::channel(Arc::new(specification));
         let (orders, orders_in) = watch::channel(Order::Serve);
-        let (status_out, status) = watch::channel(ScaleSetStatus::default());
         let shared = self.shared.clone();
         let controller =
             ScaleSetController::new(shared, service, specifications_in, observations, orders_in, status_out, memory);
-        Served { specifications, orders, status, task: Some(tokio::spawn(controller.run())) }
+        let task = tokio::spawn(controller.run());
+        Served { specifications, orders, status, abort: task.abort_handle(), task: Some(task) }
     }
 
     /// How things are.
@@ -128,30 +146,37 @@ impl Operator {
         let mut tasks = Vec::new();
         for served in self.served.values_mut().chain(&mut self.leaving) {
             served.orders.send_replace(order);
-            let name = served.status.borrow().name.clone();
+            let name = served.name();
             tasks.extend(served.task.take().map(|task| (name, task)));
         }
-        wait_for(tasks)
+        let removals: Vec<Removal> = self.removals.values().filter(|removal| removal.is_under_way()).cloned().collect();
+        async move {
+            let mut left = wait_for(tasks).await;
+            for removal in removals {
+                left.extend(removal.outcome().await);
+            }
+            left
+        }
     }
 
-    /// Takes one scale set out for good: waits for its busy runners, then deletes it at GitHub. `None` if there is none of
-    /// that resource.
+    /// Takes a resource's scale sets out for good: waits for their busy runners, then deletes them at GitHub. `None` if
+    /// there is none of that resource. It goes on when the future is dropped, and whoever asks again hears of the same
+    /// removal.
     pub fn remove(&mut self, resource: &str) -> Option<impl Future<Output = Vec<(String, String)>> + use<>> {
-        let keys: Vec<String> = self
-            .served
-            .iter()
-            .filter(|(_, served)| served.status.borrow().resource == resource)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let is_its = |served: &Served| served.specifications.borrow().resource == resource;
+        let keys: Vec<String> =
+            self.served.iter().filter(|(_, served)| is_its(served)).map(|(key, _)| key.clone()).collect();
         let mut tasks = Vec::new();
         for key in &keys {
             let Some(mut served) = self.served.remove(key) else { continue };
             served.orders.send_replace(Order::Remove);
-            let name = served.status.borrow().name.clone();
-            tasks.extend(served.task.take().map(|task| (name, task)));
+            tasks.extend(served.task.take().map(|task| (served.name(), task, served.orders.clone())));
             self.leaving.push(served);
         }
-        (!keys.is_empty()).then(|| wait_for(tasks))
+        if !keys.is_empty() {
+            self.removals.insert(resource.to_owned(), Removal::begin(tasks));
+        }
+        self.removals.get(resource).cloned().map(Removal::outcome)
     }
 }
 
@@ -190,9 +215,7 @@ impl Drop for Operator {
     fn drop(&mut self) {
         self.background.iter().for_each(JoinHandle::abort);
         for served in self.served.values().chain(&self.leaving) {
-            if let Some(task) = &served.task {
-                task.abort();
-            }
+            served.abort.abort();
         }
     }
 }

@@ -244,7 +244,7 @@ impl Run {
         }
     }
 
-    async fn to_its_end(mut self) -> BTreeSet<Point> {
+    async fn play(mut self) -> BTreeSet<Point> {
         let all = points();
         let mut point = usize::try_from(self.seed / 2).unwrap_or_default();
         self.executioner.strike_at(all[point % all.len()], 0);
@@ -272,8 +272,7 @@ impl Run {
         assert_eq!(left, [], "seed {seed}");
         self.check(&operator);
         self.check_surplus(kept);
-        let reached = self.executioner.reached.lock().expect("no panic").clone();
-        reached
+        self.executioner.reached.lock().expect("no panic").clone()
     }
 
     /// The invariants of `design.md` 7.
@@ -333,7 +332,7 @@ async fn run_half(half: u64) -> BTreeSet<Point> {
     }
     let mut reached = BTreeSet::new();
     for seed in (first..first + runs).filter(|seed| seed % 2 == half) {
-        reached.extend(Run::new(seed).to_its_end().await);
+        reached.extend(Run::new(seed).play().await);
     }
     // A few seeds do not come everywhere.
     if runs >= 1000 {

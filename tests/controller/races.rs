@@ -10,8 +10,8 @@ use crate::support::simulated::Manner;
 use crate::world::{NAME, Wish, World, specification};
 
 /// A manner of the first runner alone.
-fn first(manner: Manner) -> Manner {
-    Manner { only_first: Some(1), ..manner }
+fn first(manner: &Manner) -> Manner {
+    Manner { only_first: Some(1), ..manner.clone() }
 }
 
 /// Guard: `covers_until` in `scaling/runner.rs`: a container that ended stands for its job until the news is here.
@@ -67,7 +67,7 @@ async fn a_changed_spec_rolls_idle_runners_one_for_one_and_leaves_busy_ones_alon
     operator.apply(vec![world.desired()], Order::Drain);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.engine.created(), 3, "GitHub has not given the old ones up");
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!((world.engine.alive().len(), world.engine.created()), (3, 5));
     world.until_jobs_end(&operator).await;
     assert_eq!(world.conclusions(), ["success"], "the busy one was left alone");
@@ -80,7 +80,7 @@ async fn a_changed_spec_rolls_idle_runners_one_for_one_and_leaves_busy_ones_alon
 /// config follows.
 #[tokio::test(start_paused = true)]
 async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
-    let world = World::new(&Wish::default(), first(Manner { never_online: true, ..Manner::default() }));
+    let world = World::new(&Wish::default(), first(&Manner { never_online: true, ..Manner::default() }));
     let mut operator = world.start();
     world.queue(1, "sleep 5");
     world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
@@ -99,12 +99,12 @@ async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
 /// Guard: `Reason::Hung` in `look_after`, `scaling/plan.rs`: the timer takes it out, and its slot is free again.
 #[tokio::test(start_paused = true)]
 async fn a_runner_that_hangs_after_its_job_is_taken_out_and_its_slot_is_free_again() {
-    let world = World::new(&Wish { max: 1, ..Wish::default() }, first(Manner { hangs: true, ..Manner::default() }));
+    let world = World::new(&Wish { max: 1, ..Wish::default() }, first(&Manner { hangs: true, ..Manner::default() }));
     let mut operator = world.start();
     world.queue(2, "sleep 5");
     let one_done = |world: &World| world.jobs().iter().any(|job| job["status"] == "completed");
     world.until("the first end", &operator, one_done).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(World::status(&operator).runners[0].phase, RunnerPhase::Finishing);
     world.until_jobs_end(&operator).await;
     assert_eq!(world.conclusions(), ["success", "success"]);
@@ -120,7 +120,7 @@ async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
     let world = World::new(&Wish::default(), Manner { exits_at_once: Some(0), ..Manner::default() });
     let mut operator = world.start();
     world.queue(5, "sleep 5");
-    tokio::time::sleep(Duration::from_mins(60)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let created = world.engine.created();
     assert!((6..=25).contains(&created), "{created} runners in an hour");
     let status = World::status(&operator);
@@ -135,7 +135,7 @@ async fn an_image_that_github_refuses_is_tried_once() {
     let world = World::new(&Wish::default(), Manner { exits_at_once: Some(7), ..Manner::default() });
     let operator = world.start();
     world.queue(1, "sleep 5");
-    tokio::time::sleep(Duration::from_mins(60)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!(world.engine.created(), 1);
     assert!(World::status(&operator).reasons.iter().any(|reason| reason.contains("newer image")));
 }

@@ -163,11 +163,6 @@ impl World {
         self.jobs().iter().map(|job| job["conclusion"].as_str().unwrap_or("none").to_owned()).collect()
     }
 
-    pub fn calls(&self, route: &str) -> usize {
-        let calls = self.simulator.calls();
-        calls.as_array().into_iter().flatten().filter(|call| call["route"] == route).count()
-    }
-
     pub fn status(operator: &Operator) -> ScaleSetStatus {
         operator.report().scale_sets.into_iter().next().unwrap_or_default()
     }

@@ -34,15 +34,11 @@ pub(super) struct Scene {
 
 /// A folder of its own for every demo.
 pub(super) fn default_folder() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("DESKRUN_CACHE_DIR").filter(|cache| !cache.is_empty()).map(PathBuf::from);
-    let cache = match cache {
-        Some(cache) => cache,
-        None => {
-            let base = std::env::var_os("XDG_CACHE_HOME").filter(|base| !base.is_empty()).map(PathBuf::from);
-            let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-            base.context("there is no home folder: give `--folder FOLDER`")?.join("deskrun")
-        }
-    };
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("DESKRUN_CACHE_DIR")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|base| base.join("deskrun")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/deskrun")))
+        .context("there is no home folder: give `--folder FOLDER`")?;
     Ok(cache.join(format!("demo-{}", std::process::id())))
 }
 

@@ -22,7 +22,7 @@ use crate::render::{Request, prepare};
 use crate::scale_set::{CertificateAuthority, ScaleSet};
 
 /// Makes what is served out of files, again and again.
-pub(super) struct Sources {
+pub(in crate::cli) struct Sources {
     environment: Environment,
     metrics: Metrics,
     place: Place,
@@ -109,7 +109,7 @@ impl Sources {
 }
 
 /// Reads the credentials; files are relative to the file that names them.
-fn load(credentials: &crd::Credentials, file: &str) -> anyhow::Result<Credentials> {
+pub(in crate::cli) fn load(credentials: &crd::Credentials, file: &str) -> anyhow::Result<Credentials> {
     let source = match (&credentials.pat_file, &credentials.pat_env, &credentials.app) {
         (Some(file), ..) => CredentialsSource::TokenFile(file.clone()),
         (None, Some(variable), _) => CredentialsSource::TokenVariable(variable.clone()),

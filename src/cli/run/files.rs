@@ -40,7 +40,7 @@ pub(in crate::cli) fn configured(folder: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Which files are served.
 #[derive(Debug)]
-pub(super) enum Files {
+pub(in crate::cli) enum Files {
     /// These.
     Given(Vec<String>),
     /// All of a folder, whatever they are at the time.
@@ -48,18 +48,23 @@ pub(super) enum Files {
 }
 
 impl Files {
-    pub(super) fn of(given: &[String]) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn of(given: &[String]) -> anyhow::Result<Self> {
         if given.is_empty() { Ok(Self::Folder(configuration_folder()?)) } else { Ok(Self::Given(given.to_vec())) }
     }
 
     pub(super) fn read(&self) -> anyhow::Result<Input> {
         match self {
             Self::Given(files) => input::read(files, None, &[]),
-            Self::Folder(folder) => {
-                let files = configured(folder)?;
-                // An empty folder is where everyone begins: `deskrun add` comes next.
-                if files.is_empty() { Ok(Input::default()) } else { input::read(&files, None, &[]) }
-            }
+            // A folder without scale sets is where everyone begins: `deskrun add` comes next.
+            Self::Folder(_) => self.look(),
+        }
+    }
+
+    /// Reads whatever there is; files without a scale set will do.
+    pub(in crate::cli) fn look(&self) -> anyhow::Result<Input> {
+        match self {
+            Self::Given(files) => input::documents(input::texts(files)?, None, &[]),
+            Self::Folder(folder) => input::documents(input::texts(&configured(folder)?)?, None, &[]),
         }
     }
 

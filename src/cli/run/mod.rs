@@ -1,32 +1,37 @@
-//! `deskrun run`: the controller, standalone.
+//! `deskrun run`: the controller, standalone. Its pieces also serve `deskrun remove` where no controller runs.
 
+mod assemble;
 mod desired;
 mod engine;
 mod files;
 mod place;
+mod signals;
 mod socket;
 mod stand_in;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{ExitCode, Printer};
-use crate::controller::{Order, Shared, Slots};
-use crate::github::Environment;
-use crate::metrics::Metrics;
-use crate::operator::{Handle, Operator, admin_router, status_router};
+use crate::controller::Order;
+use crate::operator::{Handle, admin_router, status_router};
+use crate::problem::Problems;
 use crate::telemetry::{self, LogForm};
+pub(super) use assemble::assemble;
 use desired::Sources;
-use engine::EngineArguments;
-use files::Files;
-use place::Place;
+pub(super) use desired::load as load_credentials;
+pub(super) use engine::EngineArguments;
+pub(super) use files::{Files, configuration_folder, configured};
+pub(super) use place::{Place, PlaceArguments, socket_path};
+pub(super) use signals::Signals;
+
+/// Commands that wait for the files to be read anew; few people type at once.
+const REQUESTS: usize = 8;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -38,15 +43,8 @@ pub(super) struct Run {
     /// Serves `/metrics`, `/healthz` and `/readyz` here
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
-    /// Where `deskrun status` asks; `$XDG_RUNTIME_DIR/deskrun.sock` if not given
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Where the ids of message sessions are kept; `${XDG_STATE_HOME:-~/.local/state}/deskrun` if not given
-    #[arg(long, value_name = "FOLDER")]
-    state: Option<PathBuf>,
-    /// Id of this controller, by which it knows its own runners; made of this host and the state folder if not given
-    #[arg(long, value_name = "ID")]
-    controller: Option<String>,
+    #[command(flatten)]
+    place: PlaceArguments,
     /// Keep no JIT config in stock: a job's runner then costs a round trip to GitHub
     #[arg(long)]
     no_stock: bool,
@@ -72,33 +70,20 @@ impl Run {
         telemetry::start(form, &self.log_filter);
         // Before anything is begun: whoever started us may end us at once.
         let mut signals = Signals::listen()?;
-        let place = Place::take(self.state.as_deref(), self.socket.as_deref(), self.controller.as_deref())?;
+        let place = Place::take(&self.place)?;
         let files = Files::of(&self.files)?;
         let input = files.read()?;
         for warning in input.scale_sets.iter().flat_map(|validated| &validated.warnings) {
             printer.warning(warning)?;
         }
-        let environment = Environment::system();
-        let metrics = Metrics::default();
-        let engine = self.engine.connect(&input, &environment)?;
-        let mut sources = Sources::new(environment.clone(), metrics.clone(), place.clone(), engine.kind);
-        let desired = sources.desired(&input)?;
-        let shared = Shared {
-            engine: engine.engine,
-            environment,
-            slots: Slots::default(),
-            metrics,
-            calls: Shared::calls(),
-            owner: place.owner(),
-            keeps_stock: !self.no_stock,
-        };
-        let mut operator = Operator::start(shared, place.controller.clone());
+        let (mut operator, mut sources, desired) = assemble(&place, &self.engine, &input, !self.no_stock)?;
         operator.apply(desired, Order::Drain);
         let operator: Handle = Arc::new(Mutex::new(operator));
-        let reload = Arc::new(Notify::new());
-        let _watch = files.watch(Arc::clone(&reload))?;
+        let changed = Arc::new(Notify::new());
+        let _watch = files.watch(Arc::clone(&changed))?;
+        let (reload, mut requests) = mpsc::channel(REQUESTS);
         let status = place.bind()?;
-        tokio::spawn(socket::serve(status, status_router(Arc::clone(&operator), Arc::clone(&reload))));
+        tokio::spawn(socket::serve(status, status_router(Arc::clone(&operator), reload)));
         if let Some(address) = &self.metrics {
             let listener =
                 TcpListener::bind(address).await.with_context(|| format!("cannot serve metrics on {address}"))?;
@@ -107,7 +92,9 @@ impl Run {
         }
         loop {
             tokio::select! {
-                () = reload.notified() => again(&files, &mut sources, &operator),
+                () = changed.notified() => drop(again(&files, &mut sources, &operator)),
+                // Whoever asks may be gone when the answer is there.
+                Some(request) = requests.recv() => drop(request.send(again(&files, &mut sources, &operator))),
                 () = signals.any() => break,
             }
         }
@@ -125,32 +112,22 @@ impl Run {
     }
 }
 
-/// Reads the files anew; what cannot be read leaves everything as it is.
-fn again(files: &Files, sources: &mut Sources, operator: &Handle) {
-    let desired = files.read().and_then(|input| sources.desired(&input));
-    match desired {
+/// Reads the files anew; what cannot be read leaves everything as it is, and the error says why.
+fn again(files: &Files, sources: &mut Sources, operator: &Handle) -> Result<(), String> {
+    match files.read().and_then(|input| sources.desired(&input)) {
         Ok(desired) => operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain),
-        Err(error) => tracing::error!("the files are left as they were read before: {error:#}"),
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        Err(error) => {
+            tracing::error!("the files are left as they were read before: {error:#}");
+            return Err(words(&error));
         }
+    }
+    Ok(())
+}
+
+/// An error in one text; all problems of files with their places.
+fn words(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => problems.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        None => format!("{error:#}"),
     }
 }

@@ -7,15 +7,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use sha2::{Digest, Sha256};
 
 use crate::listener::SessionFile;
 
+/// What a command is told about the place of a controller that runs in its own process.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct PlaceArguments {
+    /// Where `deskrun status` asks; `$XDG_RUNTIME_DIR/deskrun.sock` if not given
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) socket: Option<PathBuf>,
+    /// Where the ids of message sessions are kept; `${XDG_STATE_HOME:-~/.local/state}/deskrun` if not given
+    #[arg(long, value_name = "FOLDER")]
+    pub(in crate::cli) state: Option<PathBuf>,
+    /// Id of this controller, by which it knows its own runners; made of this host and the state folder if not given
+    #[arg(long, value_name = "ID")]
+    controller: Option<String>,
+}
+
 /// The places of one controller. Held as long as it lives.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     /// The controller's id.
-    pub(super) controller: String,
+    pub(in crate::cli) controller: String,
     state: PathBuf,
     socket: PathBuf,
     /// Two controllers with one state would take each other's runners for their own.
@@ -24,11 +39,9 @@ pub(super) struct Place {
 
 impl Place {
     /// Takes the state folder, or says who has it.
-    pub(super) fn take(state: Option<&Path>, socket: Option<&Path>, controller: Option<&str>) -> anyhow::Result<Self> {
-        let state = match state {
-            Some(state) => state.to_owned(),
-            None => default_state().context("there is no home folder: give `--state FOLDER`")?,
-        };
+    pub(in crate::cli) fn take(arguments: &PlaceArguments) -> anyhow::Result<Self> {
+        let PlaceArguments { socket, state, controller } = arguments;
+        let state = state_folder(state.as_deref())?;
         std::fs::create_dir_all(&state).with_context(|| format!("cannot make the state folder {}", state.display()))?;
         let state =
             state.canonicalize().with_context(|| format!("cannot find the state folder {}", state.display()))?;
@@ -44,11 +57,11 @@ impl Place {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
+        let socket = socket_path(socket.as_deref(), Some(&state))?;
         let controller = match controller {
             Some(id) => id_given(id)?,
             None => id_of_host(&state),
         };
-        let socket = socket.map_or_else(|| default_socket(&state), Path::to_owned);
         Ok(Self { controller, state, socket, _lock: Arc::new(lock) })
     }
 
@@ -91,14 +104,22 @@ impl Place {
     }
 }
 
-fn default_state() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").filter(|state| !state.is_empty()).map(PathBuf::from);
-    Some(state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))?.join("deskrun"))
+/// Where a controller's socket is: what is given, or the default.
+pub(in crate::cli) fn socket_path(socket: Option<&Path>, state: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(socket) = socket {
+        return Ok(socket.to_owned());
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty()).map(PathBuf::from);
+    Ok(runtime.map_or_else(|| state_folder(state), Ok)?.join("deskrun.sock"))
 }
 
-fn default_socket(state: &Path) -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty()).map(PathBuf::from);
-    runtime.unwrap_or_else(|| state.to_owned()).join("deskrun.sock")
+fn state_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let base = std::env::var_os("XDG_STATE_HOME").filter(|state| !state.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
+    Ok(base.context("there is no home folder: give `--state FOLDER`, or set `XDG_STATE_HOME`")?.join("deskrun"))
 }
 
 fn id_given(id: &str) -> anyhow::Result<String> {

@@ -17,11 +17,13 @@ use crate::yaml;
 /// Label of a pod: a JSON list of its init containers. A list does not tell them from others.
 pub(super) const INIT_CONTAINERS: &str = "deskrun.dev/init-containers";
 
-/// The stream for `play/kube`. Podman's lists show labels and not annotations, so the slot's pools become a label as
-/// well; unlike a cluster, Podman allows any text in a label.
+/// The stream for `play/kube`. Podman's lists show labels and not annotations, and it refuses annotations of more than 63
+/// characters, which a path or two exceed: so the slot's pools become a label. Unlike a cluster, Podman allows any text
+/// there.
 pub(super) fn stream(manifest: &RunnerManifest) -> String {
     let mut pod = manifest.pod.clone();
-    let pools = pod["metadata"]["annotations"].get(label::SLOT_POOLS).cloned();
+    let annotations = pod["metadata"]["annotations"].as_object_mut();
+    let pools = annotations.and_then(|annotations| annotations.remove(label::SLOT_POOLS));
     let init: Vec<Value> = list(&pod["spec"]["initContainers"]).map(|container| container["name"].clone()).collect();
     let labels = &mut pod["metadata"]["labels"];
     if let Some(pools) = pools {

@@ -92,6 +92,16 @@ impl Service {
         Ok(found(self.delete(&format!("pods/{}?force=true", encode(name))).await)?.is_some())
     }
 
+    /// Removes a pod of which nothing runs; whether that was so.
+    pub(super) async fn remove_unstarted_pod(&self, name: &str) -> Result<bool, CallError> {
+        match found(self.delete(&format!("pods/{}?force=false", encode(name))).await) {
+            Ok(found) => Ok(found.is_some()),
+            // It has started meanwhile.
+            Err(CallError::Said { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn pod_labels(&self, name: &str) -> Result<Option<Labels>, CallError> {
         let answer = found(self.get(&format!("pods/{}/json", encode(name))).await)?;
         let read = |answer: Answer| {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::super::{EngineError, label};
 use super::Inner;
 use super::service::CallError;
+use super::wire::Container;
 
 const CALL: &str = "remove what was left behind";
 
@@ -32,6 +33,15 @@ impl Inner {
 
         for pod in pods.iter().filter(|pod| !pod.labels.contains_key(label::RUNNER)) {
             removed += usize::from(self.remove_pod(&pod.id).await?);
+        }
+        for pod in pods.iter().filter(|pod| pod.labels.contains_key(label::RUNNER) && !self.making.has(&pod.name)) {
+            // Made and never started: who made it was killed in between, and it would wait for ever.
+            let unstarted = |container: &Container| matches!(container.state.as_str(), "created" | "configured");
+            let of_it = containers.iter().filter(|container| container.pod == pod.id);
+            if of_it.clone().all(unstarted) && self.service.remove_unstarted_pod(&pod.name).await? {
+                self.remove_own(&pod.name).await?;
+                removed += 1;
+            }
         }
         for container in containers.iter().filter(|container| container.pod.is_empty()) {
             removed += usize::from(self.service.remove_container(&container.id).await?);
