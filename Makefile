@@ -24,8 +24,8 @@ deny:
 # Shows the main job end to end, on a Podman of its own; `make demo KEEP=1` keeps it running.
 demo:
 	@scripts/install-packages.sh $(PODMAN)
-	$(CARGO) build --locked --release
-	target/release/deskrun demo $(if $(KEEP),--keep)
+	$(CARGO) build --locked
+	target/debug/deskrun demo $(if $(KEEP),--keep)
 
 bench:
 	$(CARGO) bench --locked

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 use super::at_github::AtGitHub;
 use super::audit;
@@ -379,7 +380,9 @@ impl ScaleSetController {
             audit::begins(&specification, &manifest, environment.now());
             manifest
         }));
-        self.tasks.spawn(self.hands.clone().create(Creation { runner, scale_set, prepared: config, manifest }));
+        let span = self.runner_span(&runner);
+        let creation = Creation { runner, scale_set, prepared: config, manifest };
+        self.tasks.spawn(self.hands.clone().create(creation).instrument(span));
         Ok(())
     }
 
@@ -397,7 +400,13 @@ impl ScaleSetController {
             show_log: record.ended_badly(),
         };
         record.removal_begins(removal.reason);
-        self.tasks.spawn(self.hands.clone().retire(retirement));
+        let span = self.runner_span(&removal.runner);
+        self.tasks.spawn(self.hands.clone().retire(retirement).instrument(span));
+    }
+
+    /// What is done for a runner is logged under its name, whoever logs it.
+    fn runner_span(&self, runner: &str) -> tracing::Span {
+        tracing::info_span!("runner", scale_set = self.specification.name, name = runner)
     }
 
     /// Keeps a JIT config in stock while nothing more urgent is to be asked of GitHub.

@@ -15,6 +15,7 @@ use deskrun::operator::Operator;
 use deskrun::simulator::{Action, Generation, Levers, Options, Trigger};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
@@ -244,7 +245,8 @@ impl Run {
         }
     }
 
-    async fn play(mut self) -> BTreeSet<Point> {
+    /// Plays it to its end; where the controller was killed, and every call that was made.
+    async fn play(mut self) -> (BTreeSet<Point>, Value) {
         let all = points();
         let mut point = usize::try_from(self.seed / 2).unwrap_or_default();
         self.executioner.strike_at(all[point % all.len()], 0);
@@ -272,7 +274,8 @@ impl Run {
         assert_eq!(left, [], "seed {seed}");
         self.check(&operator);
         self.check_surplus(kept);
-        self.executioner.reached.lock().expect("no panic").clone()
+        let reached = self.executioner.reached.lock().expect("no panic").clone();
+        (reached, self.world.simulator.calls())
     }
 
     /// The invariants of `design.md` 7.
@@ -332,7 +335,7 @@ async fn run_half(half: u64) -> BTreeSet<Point> {
     }
     let mut reached = BTreeSet::new();
     for seed in (first..first + runs).filter(|seed| seed % 2 == half) {
-        reached.extend(Run::new(seed).play().await);
+        reached.extend(Run::new(seed).play().await.0);
     }
     // A few seeds do not come everywhere.
     if runs >= 1000 {
@@ -352,4 +355,17 @@ async fn after_any_run_with_todays_service_every_job_ran_once_and_nothing_is_lef
 #[tokio::test(start_paused = true)]
 async fn after_any_run_with_the_older_service_every_job_ran_once_and_nothing_is_left() {
     run_half(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_replays_call_by_call() {
+    for seed in [3, 8, 21] {
+        let (first, again) = (Run::new(seed).play().await.1, Run::new(seed).play().await.1);
+        let routes = |calls: &Value| {
+            let calls = calls.as_array().cloned().unwrap_or_default();
+            calls.iter().map(|call| format!("{} {}", call["route"], call["status"])).collect::<Vec<_>>()
+        };
+        assert!(routes(&first).len() > 30, "seed {seed}");
+        assert_eq!(routes(&first), routes(&again), "seed {seed}");
+    }
 }
