@@ -40,8 +40,14 @@ fn main() -> ExitCode {
     if arguments.list {
         return trials(&runtime, None, &arguments);
     }
-    match runtime.block_on(PodmanBench::start()) {
-        Ok(bench) => trials(&runtime, Some(Arc::new(bench)), &arguments),
+    let benches = async {
+        let first = PodmanBench::start().await?;
+        // A controller must not wait for what the other tests do to their Podman.
+        let second = first.another().await?;
+        Ok::<_, String>([first, second])
+    };
+    match runtime.block_on(benches) {
+        Ok(benches) => trials(&runtime, Some(benches.map(Arc::new)), &arguments),
         Err(error) => {
             eprintln!("error: there is no Podman to test with: {error}");
             ExitCode::FAILURE
@@ -49,26 +55,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn trials(runtime: &tokio::runtime::Runtime, bench: Option<Arc<PodmanBench>>, arguments: &Arguments) -> ExitCode {
+fn trials(
+    runtime: &tokio::runtime::Runtime,
+    benches: Option<[Arc<PodmanBench>; 2]>,
+    arguments: &Arguments,
+) -> ExitCode {
+    let (bench, second) = benches.map_or((None, None), |[first, second]| (Some(first), Some(second)));
     let mut trials = conformance::trials("podman", bench.as_ref(), runtime);
     let memory = Arc::new(memory_bench::MemoryBench::default());
     trials.extend(conformance::trials("memory", Some(&memory), runtime));
     trials.extend(podman_only::trials(bench.as_ref(), runtime));
     trials.extend(flagship::trials(bench.as_ref(), runtime));
     trials.extend(ssh::trials(bench.as_ref(), runtime));
-    trials.extend(served::trials(bench.as_ref(), runtime));
+    trials.extend(served::trials(second.as_ref(), runtime));
     let conclusion = libtest_mimic::run(arguments, trials);
-    let left = bench.map(|bench| {
+    let mut code = conclusion.exit_code();
+    for bench in [bench, second].into_iter().flatten() {
         let bench = Arc::into_inner(bench).expect("no test holds it any more");
-        runtime.block_on(bench.stop(arguments.filter.is_none() && !conclusion.has_failed()))
-    });
-    match left {
-        Some(Err(error)) => {
+        let left = runtime.block_on(bench.stop(arguments.filter.is_none() && !conclusion.has_failed()));
+        if let Err(error) = left {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            code = ExitCode::FAILURE;
         }
-        _ => conclusion.exit_code(),
     }
+    code
 }
 
 /// A test that runs on the suite's runtime with a bench of its kind.

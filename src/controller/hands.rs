@@ -183,6 +183,24 @@ impl Hands {
         }
     }
 
+    /// Moves the scale set to another runner group; tried for a while. The next start tries it again.
+    pub(super) async fn move_scale_set(self, id: i64, group: String) {
+        for wait in FORGET_WAITS {
+            let moved = match self.service.runner_group(&group).await {
+                Ok(Some(group)) => self.service.update_scale_set(id, None, Some(group)).await.map(drop),
+                Ok(None) => {
+                    return tracing::error!(group, "there is no such runner group; the scale set stays in its own");
+                }
+                Err(error) => Err(error),
+            };
+            match moved {
+                Ok(()) => return tracing::info!(group, "the scale set is in another runner group"),
+                Err(error) => tracing::warn!(group, error = words(&error), "the scale set is not moved yet"),
+            }
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+        }
+    }
+
     /// Takes the scale set out of GitHub; one whose id was never heard is looked for. Tried for a while.
     pub(super) async fn delete_scale_set(&self, id: Option<i64>, group: &str, name: &str) -> Result<(), String> {
         let mut last = String::new();

@@ -141,6 +141,14 @@ impl ScaleSetController {
 
     fn hear_of_job(&mut self, message: JobMessage) {
         let now = self.now();
+        if let JobEvent::Started { runner_name, .. } | JobEvent::Completed { runner_name, .. } = &message.event {
+            // A job that was withdrawn and given to another runner leaves the first one free (4.2).
+            let has_it =
+                |record: &Record| matches!(&record.job, Job::Running(Some(known)) if known.job_id == message.job_id);
+            for record in self.records.values_mut().filter(|record| record.name != *runner_name && has_it(record)) {
+                record.loses_job();
+            }
+        }
         match &message.event {
             JobEvent::Available | JobEvent::Assigned => {}
             JobEvent::Started { runner_name, .. } => {
@@ -149,7 +157,9 @@ impl ScaleSetController {
                 let queued = message.queued_at.map(|queued| seconds(queued, message.started_at.unwrap_or(now)));
                 self.shared.metrics.job_started(&self.specification.name, queued);
                 let Some(record) = self.records.get_mut(runner_name) else { return };
-                if matches!(record.job, Job::Completed { .. }) {
+                // Its end was heard before its start. Another job is another matter: the first was withdrawn.
+                let over = matches!(record.job, Job::Completed { .. });
+                if over && record.job.message().is_none_or(|known| known.job_id == message.job_id) {
                     return;
                 }
                 record.milestones.job_started = Some(now);
@@ -200,11 +210,11 @@ impl ScaleSetController {
         let Some(scale_set) = self.github.scale_set.as_ref().map(|scale_set| scale_set.id) else { return };
         let ours = |runner: &&Runner| runner.scale_set_id == scale_set;
         for record in self.records.values_mut().filter(|record| record.adopted) {
-            let found = runners.iter().filter(ours).find(|runner| runner.name == record.name);
-            if let Some(found) = found {
+            // Whoever is missing is asked about by id when it matters: a list may be short of one.
+            if let Some(found) = runners.iter().find(|runner| runner.name == record.name) {
                 record.registration_id = Some(found.id);
+                hear(record, Some(found), now);
             }
-            hear(record, found, now);
         }
         let orphans = runners.iter().filter(ours).filter(|runner| {
             let known = self.records.contains_key(&runner.name)

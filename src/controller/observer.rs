@@ -1,10 +1,12 @@
 //! Watches the engine once for all scale sets: tells the slots of everything, and each controller of its own runners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::slots::Slots;
 use crate::engine::{Engine, Observation, ObservedRunner};
@@ -27,6 +29,10 @@ struct Known {
     reachable: bool,
     trouble: Option<String>,
     subscribers: BTreeMap<Subscription, mpsc::UnboundedSender<Observation>>,
+    /// Whether everyone who wants to hear of runners has said so.
+    is_complete: bool,
+    /// Runners of no one that are being removed.
+    leaving: BTreeSet<String>,
 }
 
 impl Observer {
@@ -35,13 +41,43 @@ impl Observer {
         Self { shared: Arc::default(), slots, controller }
     }
 
-    /// Watches until it is dropped.
+    /// Watches until it is dropped. Runners of scale sets that are not served any more are removed when they have ended: no
+    /// controller is there to do it, and they would hold their slots for ever.
     pub async fn run(self, engine: Arc<dyn Engine>) {
         let mut observations = engine.observe();
+        let mut removals = JoinSet::new();
         while let Some(observation) = observations.next().await {
             self.slots.observe(&observation);
             self.known().learn(observation, &self.controller);
+            for runner in self.take_abandoned() {
+                removals.spawn(self.clone().remove(Arc::clone(&engine), runner));
+            }
+            while removals.try_join_next().is_some() {}
         }
+    }
+
+    /// From now on a runner that no one asked for is no one's.
+    pub fn all_are_subscribed(&self) {
+        self.known().is_complete = true;
+    }
+
+    /// Runners that have ended and belong to no one, each once.
+    fn take_abandoned(&self) -> Vec<String> {
+        if !self.known().is_complete {
+            return Vec::new();
+        }
+        let ended = self.unclaimed().into_iter().filter(|runner| runner.phase.has_ended()).map(|runner| runner.name);
+        let mut known = self.known();
+        ended.filter(|runner| known.leaving.insert(runner.clone())).collect()
+    }
+
+    async fn remove(self, engine: Arc<dyn Engine>, runner: String) {
+        tracing::info!(runner, "a runner that has ended is removed; its scale set is not served any more");
+        match engine.remove(&runner, Duration::ZERO).await {
+            Ok(()) => self.slots.release(&runner),
+            Err(error) => tracing::warn!(runner, %error, "it stays for now"),
+        }
+        self.known().leaving.remove(&runner);
     }
 
     /// The runners of a scale set from now on, beginning with a snapshot as soon as the engine has given one.
@@ -63,7 +99,8 @@ impl Observer {
     pub fn unclaimed(&self) -> Vec<ObservedRunner> {
         let known = self.known();
         let unclaimed = |runner: &&ObservedRunner| {
-            runner.owner.controller == self.controller && !known.subscribers.contains_key(&key(runner))
+            let claimed = known.subscribers.get(&key(runner)).is_some_and(|subscriber| !subscriber.is_closed());
+            runner.owner.controller == self.controller && !claimed
         };
         known.runners.values().filter(unclaimed).cloned().collect()
     }

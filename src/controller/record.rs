@@ -206,10 +206,22 @@ impl Record {
     /// GitHub keeps it, for it has a job.
     pub(super) fn is_busy(&mut self) {
         self.removal = None;
-        if matches!(self.job, Job::None) {
+        if !matches!(self.job, Job::Running(_)) {
             self.job = Job::Running(None);
         }
         self.doubtful = false;
+        // It ended while GitHub was asked: no one is at its pod any more.
+        if let Some(ended) = &mut self.ended
+            && ended.remains == Remains::PodGoing
+        {
+            ended.remains = Remains::Pod;
+        }
+    }
+
+    /// The job that a message said it had is someone else's, or no one's any more: only GitHub knows what it does.
+    pub(super) fn loses_job(&mut self) {
+        self.job = Job::None;
+        self.registration = Registration::NotAsked;
     }
 
     /// The engine has nothing of it any more.
@@ -281,7 +293,17 @@ impl Record {
 
     /// Whether its registration may still be there: GitHub removes that of a runner which has done its job.
     pub(super) fn may_be_registered(&self) -> bool {
-        !matches!(self.job, Job::Completed { .. }) && !matches!(self.registration, Registration::Gone { .. })
+        !matches!(self.job, Job::Completed { .. }) && !self.is_given_up()
+    }
+
+    /// Whether GitHub has said that it has no such registration any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.registration, Registration::Gone { .. })
+    }
+
+    /// The scale set it was made for is gone: it will get no job, unless it has one.
+    pub(super) fn outlives_scale_set(&mut self) {
+        self.manifest.clear();
     }
 
     /// What its end says (`runner-pods.md` 8.5).

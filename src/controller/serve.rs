@@ -207,9 +207,9 @@ impl ScaleSetController {
             Some(event) = self.events.recv() => self.learn(event),
             Some(observation) = self.observations.recv() => self.observe(observation),
             () = changed(demand) => {}
-            _ = self.orders.changed() => {}
-            changed = self.specifications.changed() => if changed.is_ok() { self.respecify() },
-            _ = self.slots_bell.changed() => {}
+            () = changed(Some(&mut self.orders)) => {}
+            () = changed(Some(&mut self.specifications)) => self.respecify(),
+            () = changed(Some(&mut self.slots_bell)) => {}
             () = sleep(wake) => {}
         }
         while let Ok(event) = self.events.try_recv() {
@@ -297,6 +297,11 @@ impl ScaleSetController {
         if self.github.is_missing(&demand, now) {
             tracing::warn!(scale_set = self.specification.name, "the scale set is gone at GitHub; it is made again");
             self.github.start_over();
+            // Whatever was registered with the old one gets none of the new one's jobs.
+            if let Some(config) = self.stock.take() {
+                self.forget(config.runner.name.clone(), Some(config.runner.id));
+            }
+            self.records.values_mut().for_each(Record::outlives_scale_set);
         }
         if self.github.wants_to_look(now) {
             self.github.looking = true;
@@ -395,7 +400,7 @@ impl ScaleSetController {
         let retirement = Retirement {
             runner: removal.runner.clone(),
             registration: record.registration_id,
-            github_first: removal.reason.asks_github_first() && record.may_be_registered(),
+            github_first: removal.reason.asks_github_first() && !record.is_given_up(),
             grace: self.specification.grace,
             show_log: record.ended_badly(),
         };
@@ -474,8 +479,12 @@ impl ScaleSetController {
         if let Some(line) = &self.github.listener {
             line.set_capacity(self.specification.limits.max);
         }
-        if old.runner_group != self.specification.runner_group || old.labels != self.specification.labels {
-            self.github.start_over();
+        // Labels cannot be changed at GitHub: the status says so. A group can, and runners and session stay as they are.
+        if old.runner_group != self.specification.runner_group
+            && let Some(scale_set) = &self.github.scale_set
+        {
+            let group = self.specification.runner_group.clone();
+            self.tasks.spawn(self.hands.clone().move_scale_set(scale_set.id, group));
         }
     }
 
@@ -522,6 +531,10 @@ impl ScaleSetController {
             } else if let Err(words) = self.delete_at_github().await {
                 left.push(format!("the scale set could not be deleted: {words}"));
             }
+        }
+        // What the engine shows keeps its slot all the same; what is just being made is not shown yet.
+        for record in self.records.values().filter(|record| record.stage() != Stage::Creating) {
+            self.shared.slots.release(&record.name);
         }
         self.tasks.abort_all();
         self.publish_end();

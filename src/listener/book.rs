@@ -26,6 +26,11 @@ enum Stage {
 }
 
 impl Book {
+    /// Whether a message of a job's assignment says anything new.
+    pub(super) fn is_news(&self, message: &JobMessage) -> bool {
+        self.jobs.get(&message.job_id).is_none_or(|job| job.stage < Stage::Assigned)
+    }
+
     /// Notes a message; `false` if it says nothing new. A job may be assigned again after it was withdrawn.
     pub(super) fn note(&mut self, message: &JobMessage) -> bool {
         let stage = match message.event {

@@ -206,19 +206,22 @@ impl Listener {
             tracing::warn!(delivery = envelope.id, unknown = envelope.unknown, "messages of an unknown kind");
         }
         let is_replay = envelope.id <= self.handled;
-        let mut assigns = false;
+        let statistics = envelope.statistics.filter(|_| !is_replay);
+        let assigns =
+            envelope.messages.iter().any(|message| message.event == JobEvent::Assigned && self.book.is_news(message));
+        let doubtful = assigns && statistics.is_none_or(|statistics| statistics.assigned_jobs == 0);
+        if doubtful {
+            // Seen in production: a job is assigned and the totals say nothing. The session knows better. Before anything
+            // is noted: should this fail, the delivery is handled again.
+            session.refresh().await?;
+        }
         for message in envelope.messages {
-            let news = self.book.note(&message);
-            assigns |= news && message.event == JobEvent::Assigned;
-            if news && !is_replay {
+            if self.book.note(&message) && !is_replay {
                 // Nobody listening any more is not this delivery's fault.
                 let _ = self.outlets.news.send(JobNews { delivery: envelope.id, message });
             }
         }
-        let statistics = envelope.statistics.filter(|_| !is_replay);
-        if assigns && statistics.is_none_or(|statistics| statistics.assigned_jobs == 0) {
-            // Seen in production: a job is assigned and the totals say nothing. The session knows better.
-            session.refresh().await?;
+        if doubtful {
             self.learn(session.statistics);
         } else {
             self.learn(statistics);

@@ -154,7 +154,7 @@ async fn ready(State(operator): State<Handle>) -> impl IntoResponse {
     let waiting: Vec<String> = report
         .scale_sets
         .iter()
-        .filter(|status| status.phase != ServingPhase::Listening)
+        .filter(|status| !matches!(status.phase, ServingPhase::Listening | ServingPhase::Stopped))
         .map(|status| format!("{}: {} {}\n", status.name, status.phase.name(), status.reasons.join("; ")))
         .collect();
     let code = if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -100,6 +100,7 @@ impl Operator {
             self.leaving.push(served);
         }
         self.leaving.retain(Served::is_at_work);
+        self.observer.all_are_subscribed();
     }
 
     fn serve(&self, desired: Desired) -> Served {
@@ -180,20 +181,24 @@ impl Operator {
     }
 }
 
-/// Removes what a dead process left behind, however often that fails.
+/// Removes what a dead process left behind, however often that fails; and looks again a little later: what that process had
+/// asked the engine for may come about after it.
 async fn sweep(engine: Arc<dyn Engine>, controller: String) {
-    let mut wait = Duration::from_secs(1);
-    loop {
-        match engine.sweep(&controller).await {
-            Ok(0) => return,
-            Ok(swept) => {
-                tracing::info!(swept, "leftovers of a former process are removed");
-                return;
+    for again in [Duration::ZERO, Duration::from_secs(10), Duration::from_mins(1)] {
+        tokio::time::sleep(again).await;
+        let mut wait = Duration::from_secs(1);
+        loop {
+            match engine.sweep(&controller).await {
+                Ok(0) => break,
+                Ok(swept) => {
+                    tracing::info!(swept, "leftovers of a former process are removed");
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, ?wait, "leftovers of a former process stay for now"),
             }
-            Err(error) => tracing::warn!(%error, ?wait, "leftovers of a former process stay for now"),
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_mins(1));
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_mins(1));
     }
 }
 

@@ -62,8 +62,10 @@ impl Reason {
     /// (`scale-set-protocol.md` 5.5).
     pub fn asks_github_first(self) -> bool {
         match self {
-            Self::NotStarted | Self::NotHandedOver | Self::NotOnline | Self::Surplus | Self::Outdated => true,
-            Self::Ended | Self::Hung | Self::Ghost => false,
+            Self::NotStarted | Self::NotHandedOver | Self::NotOnline | Self::Surplus | Self::Outdated | Self::Hung => {
+                true
+            }
+            Self::Ended | Self::Ghost => false,
         }
     }
 

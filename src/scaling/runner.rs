@@ -124,7 +124,7 @@ impl Runner {
             (_, Stage::Ended { at, code, .. }) => {
                 // A service that is slow or away has not told the end of the job either.
                 let unheard = code == Some(0) && heard_at.is_none_or(|heard_at| heard_at < at);
-                now < self.covers_until(at, code) || self.job == Job::None && unheard
+                now < self.covers_until(at, code) || unheard
             }
             (Job::None, Stage::Removing { deregistered }) => !deregistered,
             _ => true,
@@ -134,9 +134,9 @@ impl Runner {
     /// Until when a container that ended stands for a job in GitHub's total.
     pub(super) fn covers_until(&self, ended: Timestamp, code: Option<i32>) -> Timestamp {
         let settles = match (self.job, code) {
-            (Job::Running, _) => LOST_JOB,
             (Job::Completed { .. }, _) => Duration::ZERO,
-            (Job::None, Some(0)) => SETTLE,
+            (_, Some(0)) => SETTLE,
+            (Job::Running, _) => LOST_JOB,
             (Job::None, _) => SETTLE_FAILED,
         };
         after(ended, settles)

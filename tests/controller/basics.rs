@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deskrun::controller::{RunnerPhase, ServingPhase};
+use deskrun::controller::{Order, RunnerPhase, ServingPhase};
 
 use crate::support::simulated::Manner;
 use crate::world::{Wish, World};
@@ -55,7 +55,7 @@ async fn busy_runners_outlive_their_controller_and_the_next_one_adopts_them() {
     let mut first = world.start();
     world.queue(2, "sleep 600");
     world.until("two at work", &first, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
-    let left = first.end(deskrun::controller::Order::Drain).await;
+    let left = first.end(Order::Drain).await;
     assert_eq!(left, []);
     assert_eq!(world.engine.alive().len(), 2, "busy runners are left alone");
     drop(first);
@@ -68,4 +68,19 @@ async fn busy_runners_outlive_their_controller_and_the_next_one_adopts_them() {
     world.until("their pods' end", &second, |world| world.engine.objects().is_empty()).await;
     world.end(&mut second).await;
     assert_eq!(world.engine.created(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_set_that_is_let_go_leaves_no_pod_and_no_slot_behind() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    world.queue(1, "sleep 300");
+    world.until("it at work", &operator, |world| world.jobs()[0]["status"] == "running").await;
+    operator.apply(Vec::new(), Order::Drain);
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"], "a busy runner is left alone");
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(operator.report().slots.is_empty(), "{:?}", operator.report().slots);
+    world.end(&mut operator).await;
 }

@@ -33,6 +33,15 @@ impl PodmanBench {
         Ok(Self { podman, folder })
     }
 
+    /// A second Podman beside the first, whose service and locks are its own.
+    pub async fn another(&self) -> Result<Self, String> {
+        let folder = folder();
+        // Looked through at the end like the first one's.
+        std::fs::write(folder.path().join(LOG), "").map_err(|error| error.to_string())?;
+        let podman = start(folder.path()).await?;
+        Ok(Self { podman, folder })
+    }
+
     /// Stops Podman; with `check`, nothing may be left of what the tests made. No log may hold a JIT config.
     pub async fn stop(self, check: bool) -> Result<(), String> {
         let log = std::fs::read_to_string(self.folder.path().join(LOG)).map_err(|error| error.to_string())?;

@@ -82,7 +82,8 @@ impl Scene {
         let mut command = Command::new(program);
         command.arg("run").arg("--file").arg(&manifest).arg("--state").arg(folder.join("state"));
         command.arg("--socket").arg(folder.join("deskrun.sock")).env(TOKEN_VARIABLE, TOKEN);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        // Ctrl-C at the terminal is ours to pass on.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
         let controller = command.spawn().context("cannot start the controller")?;
         Ok((simulator, format!("http://{address}/control"), controller))
     }
@@ -118,7 +119,10 @@ impl Scene {
     /// Ends everything in good order; whether nothing was left behind by the controller.
     pub(super) async fn strike(mut self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<bool> {
         let mut left = self.end_controller().await.map_or_else(|error| vec![format!("{error:#}")], |()| Vec::new());
-        left.extend(self.podman.leftovers().await?);
+        match self.podman.leftovers().await {
+            Ok(things) => left.extend(things),
+            Err(error) => left.push(format!("what is left is not known: {error}")),
+        }
         let ledger = self.simulator.ledger();
         for kind in ["runners", "sessions"] {
             let things = ledger[kind].as_array().map(Vec::as_slice).unwrap_or_default();

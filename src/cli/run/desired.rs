@@ -60,7 +60,15 @@ impl Sources {
                 let specification = Specification::new(scale_set, &instance, prepared);
                 let key = format!("{} {}", specification.config_url, specification.name);
                 let memory = Arc::new(self.place.session(&key));
-                all.push(Desired { specification, service: service.clone(), memory });
+                let desired = Desired { specification, service: service.clone(), memory };
+                anyhow::ensure!(
+                    all.iter().all(|other: &Desired| other.key() != key),
+                    "{}: a second scale set `{}` at {}: rename one of the two",
+                    scale_set.file,
+                    instance.name,
+                    desired.specification.config_url,
+                );
+                all.push(desired);
             }
         }
         Ok(all)

@@ -34,11 +34,7 @@ impl Inner {
             return Ok(());
         }
         if let Some(labels) = &labels {
-            // A container that cannot be stopped is removed all the same.
-            match self.service.stop_pod(runner, grace).await {
-                Err(error @ (CallError::Connect(_) | CallError::Answer(_))) => return Err(error),
-                Ok(()) | Err(CallError::Said { .. }) => {}
-            }
+            self.stop(runner, grace).await?;
             self.remove_pod(runner).await?;
             self.remove_own(runner).await?;
             if let Some(controller) = labels.get(label::CONTROLLER) {
@@ -47,6 +43,22 @@ impl Inner {
             return Ok(());
         }
         self.remove_own(runner).await
+    }
+
+    /// SIGTERM, and SIGKILL after the grace. Not by Podman's own `stop`: that holds the container's lock for the whole grace,
+    /// and every list waits for it, so that nothing else could be seen or made meanwhile.
+    async fn stop(&self, runner: &str, grace: Duration) -> Result<(), CallError> {
+        let running = self.service.running_in_pod(runner).await?;
+        for container in &running {
+            self.service.signal(&container.id, "TERM").await?;
+        }
+        let waits = running.iter().map(|container| self.service.wait_for_end(&container.id, grace));
+        if futures::future::join_all(waits).await.contains(&false) {
+            for container in self.service.running_in_pod(runner).await? {
+                self.service.signal(&container.id, "KILL").await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn remove_pod(&self, name: &str) -> Result<bool, CallError> {

@@ -80,11 +80,26 @@ impl Service {
         self.call(Method::POST, &format!("pods/{}/start", encode(name)), Bytes::new(), LONG).await.map(drop)
     }
 
-    pub(super) async fn stop_pod(&self, name: &str, grace: Duration) -> Result<(), CallError> {
-        // Podman counts whole seconds, and 0 of them are none at all.
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let path = format!("pods/{}/stop?t={seconds}", encode(name));
-        found(self.call(Method::POST, &path, Bytes::new(), grace + SHORT).await).map(drop)
+    /// The containers of a pod that may be running.
+    pub(super) async fn running_in_pod(&self, name: &str) -> Result<Vec<Container>, CallError> {
+        let filters = filters(&json!({"pod": [name]}));
+        let all: Vec<Container> = self.list(&format!("containers/json?filters={filters}")).await?;
+        Ok(all.into_iter().filter(|container| container.state == "running").collect())
+    }
+
+    /// Sends a signal to a container; one that has ended meanwhile is no error.
+    pub(super) async fn signal(&self, container: &str, signal: &str) -> Result<(), CallError> {
+        let path = format!("containers/{}/kill?signal={signal}", encode(container));
+        match self.call(Method::POST, &path, Bytes::new(), SHORT).await {
+            Ok(_) | Err(CallError::Said { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for a container's end; whether it came in time.
+    pub(super) async fn wait_for_end(&self, container: &str, limit: Duration) -> bool {
+        let path = format!("containers/{}/wait?condition=stopped&condition=exited&interval=100ms", encode(container));
+        self.call(Method::POST, &path, Bytes::new(), limit).await.is_ok()
     }
 
     /// Removes a pod with its containers; whether there was one.
