@@ -9,4 +9,6 @@ if [ ! -x "$tool" ]; then
     echo "building cargo-deny $version once, into $cache"
     cargo install --quiet --locked --root "$cache/cargo-deny-$version" "cargo-deny@$version"
 fi
+# It looks at every platform, the build at this one alone.
+cargo fetch --quiet --locked
 exec "$tool" --offline --all-features check --hide-inclusion-graph bans licenses sources
