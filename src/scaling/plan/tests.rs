@@ -72,8 +72,10 @@ fn a_container_that_ends_before_its_messages_arrive_still_stands_for_its_job() {
     // Without this a surplus runner would be made for a job that is done.
     let done = runner("a", ended(1, 0), Job::None);
     assert_eq!(decide(jobs(1), std::slice::from_ref(&done), &limits(0, 4)).create, 0);
-    let started = runner("a", ended(60, 0), Job::Running);
+    let started = runner("a", ended(1, 0), Job::Running);
     assert_eq!(decide(jobs(1), &[started], &limits(0, 4)).create, 0);
+    let died_with_it = runner("a", ended(60, 137), Job::Running);
+    assert_eq!(decide(jobs(1), &[died_with_it], &limits(0, 4)).create, 0, "GitHub counts its job until it gives it up");
     let settled = Runner { stage: ended(11, 0), ..done };
     let unheard = Demand { heard_at: Some(at(NOW - 12)), ..jobs(1) };
     assert_eq!(decide(unheard, std::slice::from_ref(&settled), &limits(0, 4)).create, 0, "nothing was heard since");
