@@ -97,7 +97,7 @@ where
     let run = move || -> Result<(), Failed> {
         let bench = bench.ok_or("there is no bench")?;
         handle.block_on(async {
-            let limit = std::time::Duration::from_mins(2);
+            let limit = std::time::Duration::from_mins(4);
             tokio::time::timeout(limit, test(bench)).await.map_err(|_| Failed::from("it does not end"))
         })
     };

@@ -184,7 +184,7 @@ impl Operator {
 /// Removes what a dead process left behind, however often that fails; and looks again a little later: what that process had
 /// asked the engine for may come about after it.
 async fn sweep(engine: Arc<dyn Engine>, controller: String) {
-    for again in [Duration::ZERO, Duration::from_secs(10), Duration::from_mins(1)] {
+    for again in [0, 10, 15, 60].map(Duration::from_secs) {
         tokio::time::sleep(again).await;
         let mut wait = Duration::from_secs(1);
         loop {

@@ -19,7 +19,7 @@ use crate::podman_bench::PodmanBench;
 use crate::ssh_server::SshServer;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_deskrun");
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Trial> {
     let local = |bench: Arc<PodmanBench>| async move {

@@ -9,6 +9,8 @@ use super::service::CallError;
 use super::wire::Container;
 
 const CALL: &str = "remove what was left behind";
+/// A pod that is being started has a running container, at the latest after so long.
+const ABANDONED: jiff::SignedDuration = jiff::SignedDuration::from_secs(20);
 
 impl Inner {
     pub(super) async fn sweep(&self, controller: &str) -> Result<usize, EngineError> {
@@ -35,10 +37,19 @@ impl Inner {
             removed += usize::from(self.remove_pod(&pod.id).await?);
         }
         for pod in pods.iter().filter(|pod| pod.labels.contains_key(label::RUNNER) && !self.making.has(&pod.name)) {
-            // Made and never started: who made it was killed in between, and it would wait for ever.
+            // Made and never started, or not to its end: who made it was killed in between, and it would wait for ever.
             let unstarted = |container: &Container| matches!(container.state.as_str(), "created" | "configured");
-            let of_it = containers.iter().filter(|container| container.pod == pod.id);
-            if of_it.clone().all(unstarted) && self.service.remove_unstarted_pod(&pod.name).await? {
+            let is_infra = |container: &&Container| container.names.iter().any(|name| name.ends_with("-infra"));
+            let of_it = || containers.iter().filter(|container| container.pod == pod.id);
+            let workers = || of_it().filter(|container| !is_infra(container));
+            let removed_it = if of_it().all(unstarted) {
+                self.service.remove_unstarted_pod(&pod.name).await?
+            } else {
+                let is_old = jiff::Timestamp::now().duration_since(pod.created) > ABANDONED;
+                let waits = workers().any(unstarted) && !workers().any(|container| container.state == "running");
+                is_old && waits && self.remove_pod(&pod.id).await?
+            };
+            if removed_it {
                 self.remove_own(&pod.name).await?;
                 removed += 1;
             }
