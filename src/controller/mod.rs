@@ -5,11 +5,13 @@
 //! made anew. What there is, is rebuilt from the engine and GitHub at the start: this room keeps no files. It decides
 //! nothing about numbers, and knows no engine and no transport.
 
+mod act;
 mod at_github;
 mod audit;
 mod events;
 mod hands;
 mod learn;
+mod leave;
 mod observer;
 mod publish;
 mod record;

@@ -1,4 +1,4 @@
-//! Serves one scale set: the loop, and what the plan becomes.
+//! Serves one scale set: the loop, and what keeps it supplied. What the plan becomes is in `act.rs`, the end in `leave.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,12 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::Instrument;
 
 use super::at_github::AtGitHub;
 use super::audit;
 use super::events::Event;
-use super::hands::{CALLS_AT_A_TIME, Creation, Hands, Manifest, Retirement};
+use super::hands::{CALLS_AT_A_TIME, Hands};
 use super::record::{Record, Verdict};
 use super::slots::{NoSlot, Slots};
 use super::specification::Specification;
@@ -23,9 +22,7 @@ use crate::engine::{Engine, Observation};
 use crate::github::{ActionsService, Environment, NewScaleSet};
 use crate::listener::{Phase, SessionMemory};
 use crate::metrics::Metrics;
-use crate::render::RunnerIdentity;
-use crate::scale_set::RunnerName;
-use crate::scaling::{self, Creation as MayCreate, FailureHistory, Limits, Plan, Remains, Removal, Stage, plan};
+use crate::scaling::{self, Creation as MayCreate, FailureHistory, Limits, Plan, Remains, Stage, plan};
 
 /// How long a controller that shall end waits for what is under way.
 const DRAIN: SignedDuration = SignedDuration::from_secs(30);
@@ -35,9 +32,6 @@ const BURIED: SignedDuration = SignedDuration::from_mins(10);
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// A list of registrations that failed is asked for again after this.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-/// Random characters at the end of a runner's name, without those that are easily confused or form words.
-const NAME_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
-const NAME_RANDOM: usize = 6;
 
 /// What all scale sets of a process share.
 #[derive(Clone, Debug)]
@@ -85,13 +79,13 @@ pub struct ScaleSetController {
     pub(super) specification: Arc<Specification>,
     specifications: watch::Receiver<Arc<Specification>>,
     observations: mpsc::UnboundedReceiver<Observation>,
-    orders: watch::Receiver<Order>,
+    pub(super) orders: watch::Receiver<Order>,
     pub(super) status: watch::Sender<ScaleSetStatus>,
     memory: Arc<dyn SessionMemory>,
     events: mpsc::UnboundedReceiver<Event>,
     slots_bell: watch::Receiver<u64>,
     /// Dropping the controller ends all of them.
-    tasks: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
     pub(super) github: AtGitHub,
     pub(super) records: BTreeMap<String, Record>,
     pub(super) buried: BTreeMap<String, Timestamp>,
@@ -106,7 +100,7 @@ pub struct ScaleSetController {
     surplus_since: Option<Timestamp>,
     pub(super) no_slot: Option<NoSlot>,
     pub(super) last_plan: Plan,
-    drain_until: Option<Timestamp>,
+    pub(super) drain_until: Option<Timestamp>,
 }
 
 /// The list of registrations that a start compares with what the engine shows.
@@ -341,136 +335,6 @@ impl ScaleSetController {
         plan
     }
 
-    fn carry_out(&mut self, plan: &Plan, now: Timestamp) {
-        for removal in &plan.remove {
-            self.retire(removal);
-        }
-        for runner in &plan.ask {
-            let Some(record) = self.records.get_mut(runner) else { continue };
-            record.registration = scaling::Registration::Asking;
-            self.tasks.spawn(self.hands.clone().ask(runner.clone(), record.registration_id));
-        }
-        self.no_slot = None;
-        for _ in 0..plan.create {
-            if let Err(no_slot) = self.create(now) {
-                self.no_slot = Some(no_slot);
-                break;
-            }
-        }
-    }
-
-    /// Decides on a runner: its name, its slot, its config if one is in stock.
-    fn create(&mut self, now: Timestamp) -> Result<(), NoSlot> {
-        let Some(scale_set) = self.github.scale_set.as_ref().map(|scale_set| scale_set.id) else { return Ok(()) };
-        let prepared =
-            self.stock.name().filter(|_| self.stock.is_ready()).and_then(|name| RunnerName::parse(name).ok());
-        let Some(name) = prepared.clone().or_else(|| self.new_name()) else { return Ok(()) };
-        let slot = self.shared.slots.lease(name.as_str(), &self.specification.slot_pools)?;
-        let config = if prepared.is_some() { self.stock.take() } else { None };
-        let runner = name.as_str().to_owned();
-        tracing::info!(
-            scale_set = self.specification.name,
-            runner,
-            slot,
-            prepared = config.is_some(),
-            "a runner is made"
-        );
-        self.shared.metrics.runner_created(&self.specification.name);
-        let hash = self.specification.prepared.hash().to_owned();
-        self.records.insert(runner.clone(), Record::new(runner.clone(), slot, hash, now));
-        let (specification, environment) = (Arc::clone(&self.specification), self.shared.environment.clone());
-        let manifest = Manifest(Box::new(move |id| {
-            let identity = RunnerIdentity { name: name.clone(), id: u64::try_from(id).unwrap_or_default(), slot };
-            let manifest = specification.prepared.fill(&identity);
-            audit::begins(&specification, &manifest, environment.now());
-            manifest
-        }));
-        let span = self.runner_span(&runner);
-        let creation = Creation { runner, scale_set, prepared: config, manifest };
-        self.tasks.spawn(self.hands.clone().create(creation).instrument(span));
-        Ok(())
-    }
-
-    fn retire(&mut self, removal: &Removal) {
-        let Some(record) = self.records.get_mut(&removal.runner) else { return };
-        let scale_set = &self.specification.name;
-        let reason = removal.reason.name();
-        tracing::info!(scale_set, runner = removal.runner, reason, "a runner is removed");
-        self.shared.metrics.runner_removed(scale_set, reason);
-        let retirement = Retirement {
-            runner: removal.runner.clone(),
-            registration: record.registration_id,
-            github_first: removal.reason.asks_github_first() && !record.is_given_up(),
-            grace: self.specification.grace,
-            show_log: record.ended_badly(),
-        };
-        record.removal_begins(removal.reason);
-        let span = self.runner_span(&removal.runner);
-        self.tasks.spawn(self.hands.clone().retire(retirement).instrument(span));
-    }
-
-    /// What is done for a runner is logged under its name, whoever logs it.
-    fn runner_span(&self, runner: &str) -> tracing::Span {
-        tracing::info_span!("runner", scale_set = self.specification.name, name = runner)
-    }
-
-    /// Keeps a JIT config in stock while nothing more urgent is to be asked of GitHub.
-    fn keep_stock(&mut self, now: Timestamp) {
-        let old = if self.is_draining() { self.stock.take() } else { self.stock.take_old(now) };
-        if let Some(old) = old {
-            self.forget(old.runner.name.clone(), Some(old.runner.id));
-        }
-        let Some(scale_set) = self.github.scale_set.as_ref().map(|scale_set| scale_set.id) else { return };
-        let creating = self.records.values().any(|record| record.stage() == Stage::Creating);
-        let calm = self.shared.keeps_stock
-            && !self.is_draining()
-            && !creating
-            && self.listing == Listing::Done
-            && self.specification.limits.max > 0
-            && self.failures.creation(now) == MayCreate::Free
-            && self.github.demand().phase == Phase::Listening;
-        if calm
-            && self.stock.wants(now)
-            && let Some(name) = self.new_name()
-        {
-            self.stock = Stock::Asking(name.as_str().to_owned());
-            self.tasks.spawn(self.hands.clone().prepare(scale_set, name.as_str().to_owned()));
-        }
-    }
-
-    /// A registration without a runner is given up in the background.
-    pub(super) fn forget(&mut self, name: String, registration: Option<i64>) {
-        self.forgetting += 1;
-        self.buried.insert(name.clone(), self.now());
-        self.tasks.spawn(self.hands.clone().forget(name, registration));
-    }
-
-    /// A name that no runner of ours has or had a moment ago.
-    fn new_name(&self) -> Option<RunnerName> {
-        loop {
-            let random: String = (0..NAME_RANDOM).map(|_| self.random_letter()).collect();
-            let name = RunnerName::new(&self.specification.name, &random).ok()?;
-            let known = |name: &str| {
-                self.records.contains_key(name) || self.buried.contains_key(name) || self.stock.name() == Some(name)
-            };
-            if !known(name.as_str()) {
-                return Some(name);
-            }
-        }
-    }
-
-    fn random_letter(&self) -> char {
-        let fraction = self.shared.environment.fraction();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index below 27"
-        )]
-        let index = (fraction * NAME_LETTERS.len() as f64) as usize;
-        char::from(NAME_LETTERS.get(index).copied().unwrap_or(b'x'))
-    }
-
     /// Takes over a changed specification: idle runners of the old one are rolled, busy ones end.
     fn respecify(&mut self) {
         let new = self.specifications.borrow_and_update().clone();
@@ -488,78 +352,8 @@ impl ScaleSetController {
         }
     }
 
-    /// Whether everything has ended that can; a bounded time for what is in the way, except for busy runners that are to
-    /// be waited for.
-    fn has_drained(&self, now: Timestamp) -> bool {
-        let is_left_alone = |record: &Record| {
-            let busy = matches!(record.job, super::record::Job::Running(_));
-            let stays = matches!(record.stage(), Stage::Running { .. } | Stage::Unknown | Stage::Starting);
-            self.order() == Order::Drain && busy && stays
-        };
-        let quiet = self.forgetting == 0 && self.github.is_closed();
-        let done = quiet && self.records.values().all(is_left_alone) && !matches!(self.stock, Stock::Asking(_));
-        let out_of_time = self.drain_until.is_some_and(|until| until <= now);
-        match self.order() {
-            Order::Serve => false,
-            Order::Drain => done || out_of_time,
-            // Before the engine has shown what there is, an empty book means nothing; and a scale set that is being made
-            // would come after its own removal.
-            Order::Remove => {
-                let known = self.has_seen_engine && !self.github.looking;
-                done && known || out_of_time && self.records.is_empty()
-            }
-        }
-    }
-
-    /// The last steps; says what is left behind.
-    async fn leave(mut self) -> Result<(), String> {
-        let mut left = Vec::new();
-        if !self.github.is_closed() {
-            left.push("the message session could not be closed; it ends by itself".to_owned());
-        }
-        if self.forgetting > 0 {
-            left.push(format!("{} registrations could not be given up; the next start does it", self.forgetting));
-        }
-        let coming = self.records.values().filter(|record| !matches!(record.stage(), Stage::Running { .. })).count();
-        if coming > 0 {
-            left.push(format!("{coming} runners were being made or removed; the next start goes on with them"));
-        }
-        if self.order() == Order::Remove {
-            if !self.has_seen_engine {
-                let words = self.engine_trouble.as_deref().unwrap_or("the engine has not answered");
-                left.push(format!("there may be runners: {words}"));
-            } else if let Err(words) = self.delete_at_github().await {
-                left.push(format!("the scale set could not be deleted: {words}"));
-            }
-        }
-        // What the engine shows keeps its slot all the same; what is just being made is not shown yet.
-        for record in self.records.values().filter(|record| record.stage() != Stage::Creating) {
-            self.shared.slots.release(&record.name);
-        }
-        self.tasks.abort_all();
-        self.publish_end();
-        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
-    }
-
-    /// Deletes the scale set, unless something else is ordered meanwhile.
-    async fn delete_at_github(&mut self) -> Result<(), String> {
-        let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);
-        let Specification { name, runner_group, .. } = &*self.specification;
-        tokio::select! {
-            deleted = self.hands.delete_scale_set(known, runner_group, name) => deleted,
-            () = revoked(&mut self.orders) => Err("the controller was ended first".to_owned()),
-        }
-    }
-
     pub(super) fn list_again(&mut self, now: Timestamp) {
         self.listing = Listing::NotBefore(now.checked_add(LIST_AGAIN).unwrap_or(Timestamp::MAX));
-    }
-}
-
-/// Waits until the order to remove does not hold any more.
-async fn revoked(orders: &mut watch::Receiver<Order>) {
-    if orders.wait_for(|order| *order != Order::Remove).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

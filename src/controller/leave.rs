@@ -1,0 +1,82 @@
+//! The end of a controller: when it has drained, and what it says it left behind.
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::record::{Job, Record};
+use super::serve::{Order, ScaleSetController};
+use super::specification::Specification;
+use super::stock::Stock;
+use crate::scaling::Stage;
+
+impl ScaleSetController {
+    /// Whether everything has ended that can; a bounded time for what is in the way, except for busy runners that are to
+    /// be waited for.
+    pub(super) fn has_drained(&self, now: Timestamp) -> bool {
+        let is_left_alone = |record: &Record| {
+            let busy = matches!(record.job, Job::Running(_));
+            let stays = matches!(record.stage(), Stage::Running { .. } | Stage::Unknown | Stage::Starting);
+            self.order() == Order::Drain && busy && stays
+        };
+        let quiet = self.forgetting == 0 && self.github.is_closed();
+        let done = quiet && self.records.values().all(is_left_alone) && !matches!(self.stock, Stock::Asking(_));
+        let out_of_time = self.drain_until.is_some_and(|until| until <= now);
+        match self.order() {
+            Order::Serve => false,
+            Order::Drain => done || out_of_time,
+            // Before the engine has shown what there is, an empty book means nothing; and a scale set that is being made
+            // would come after its own removal.
+            Order::Remove => {
+                let known = self.has_seen_engine && !self.github.looking;
+                done && known || out_of_time && self.records.is_empty()
+            }
+        }
+    }
+
+    /// The last steps; says what is left behind.
+    pub(super) async fn leave(mut self) -> Result<(), String> {
+        let mut left = Vec::new();
+        if !self.github.is_closed() {
+            left.push("the message session could not be closed; it ends by itself".to_owned());
+        }
+        if self.forgetting > 0 {
+            left.push(format!("{} registrations could not be given up; the next start does it", self.forgetting));
+        }
+        let coming = self.records.values().filter(|record| !matches!(record.stage(), Stage::Running { .. })).count();
+        if coming > 0 {
+            left.push(format!("{coming} runners were being made or removed; the next start goes on with them"));
+        }
+        if self.order() == Order::Remove {
+            if !self.has_seen_engine {
+                let words = self.engine_trouble.as_deref().unwrap_or("the engine has not answered");
+                left.push(format!("there may be runners: {words}"));
+            } else if let Err(words) = self.delete_at_github().await {
+                left.push(format!("the scale set could not be deleted: {words}"));
+            }
+        }
+        // What the engine shows keeps its slot all the same; what is just being made is not shown yet.
+        for record in self.records.values().filter(|record| record.stage() != Stage::Creating) {
+            self.shared.slots.release(&record.name);
+        }
+        self.tasks.abort_all();
+        self.publish_end();
+        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    }
+
+    /// Deletes the scale set, unless something else is ordered meanwhile.
+    async fn delete_at_github(&mut self) -> Result<(), String> {
+        let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);
+        let Specification { name, runner_group, .. } = &*self.specification;
+        tokio::select! {
+            deleted = self.hands.delete_scale_set(known, runner_group, name) => deleted,
+            () = revoked(&mut self.orders) => Err("the controller was ended first".to_owned()),
+        }
+    }
+}
+
+/// Waits until the order to remove does not hold any more.
+async fn revoked(orders: &mut watch::Receiver<Order>) {
+    if orders.wait_for(|order| *order != Order::Remove).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
