@@ -72,8 +72,14 @@ fn scale_set() -> ScaleSet {
 fn prepared(scale_set: &ScaleSet) -> PreparedRunner {
     let instance = scale_set.instances().remove(0);
     let stack = stack(scale_set, EngineKind::Kubernetes, &[]).expect("Kubernetes runs every mode");
-    let request =
-        Request { scale_set, instance: &instance, engine: EngineKind::Kubernetes, stack: &stack, controller: "bench" };
+    let request = Request {
+        scale_set,
+        instance: &instance,
+        engine: EngineKind::Kubernetes,
+        stack: &stack,
+        controller: "bench",
+        owner: None,
+    };
     prepare(&request).expect("the layers fit")
 }
 

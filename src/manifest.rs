@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// The engines that run manifests.
@@ -38,6 +39,22 @@ pub struct SecretKey {
     pub name: String,
     /// Key in it.
     pub key: &'static str,
+}
+
+/// The custom resource that objects in a cluster belong to: what is left when it is deleted goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerReference {
+    /// Group and version.
+    pub api_version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Name.
+    pub name: String,
+    /// What tells it from an earlier one of that name.
+    pub uid: String,
+    /// Says that its controller looks after the object, so that a drained node gives it up.
+    pub controller: bool,
 }
 
 /// The key of the JIT config in a runner's secret.

@@ -194,7 +194,7 @@ fn prepared(scale_set: &ScaleSet, input: &Input) -> anyhow::Result<()> {
     let engine = EngineKind::Podman;
     let stack = stack(scale_set, engine, &input.layers(scale_set, &[])?)?;
     for instance in scale_set.instances() {
-        prepare(&Request { scale_set, instance: &instance, engine, stack: &stack, controller: OFFLINE })?;
+        prepare(&Request { scale_set, instance: &instance, engine, stack: &stack, controller: OFFLINE, owner: None })?;
     }
     Ok(())
 }

@@ -108,7 +108,8 @@ impl Render {
         };
         let layers = input.layers(scale_set, &self.layers)?;
         let stack = stack(scale_set, engine, &layers)?;
-        let request = Request { scale_set, instance: &instance, engine, stack: &stack, controller: OFFLINE };
+        let request =
+            Request { scale_set, instance: &instance, engine, stack: &stack, controller: OFFLINE, owner: None };
         let prepared = prepare(&request)?;
         Ok(Rendered { prepared, stack, runner: RunnerIdentity { name, id: 0, slot: self.slot } })
     }

@@ -24,6 +24,10 @@ impl ScaleSetController {
         match self.order() {
             Order::Serve => false,
             Order::Drain => done || out_of_time,
+            Order::HandOver => {
+                let making = self.records.values().any(|record| record.stage() == Stage::Creating);
+                quiet && !making && !matches!(self.stock, Stock::Asking(_)) || out_of_time
+            }
             // Before the engine has shown what there is, an empty book means nothing; and a scale set that is being made
             // would come after its own removal.
             Order::Remove => {
@@ -43,7 +47,7 @@ impl ScaleSetController {
             left.push(format!("{} registrations could not be given up; the next start does it", self.forgetting));
         }
         let coming = self.records.values().filter(|record| !matches!(record.stage(), Stage::Running { .. })).count();
-        if coming > 0 {
+        if coming > 0 && self.order() != Order::HandOver {
             left.push(format!("{coming} runners were being made or removed; the next start goes on with them"));
         }
         if self.order() == Order::Remove {

@@ -34,6 +34,8 @@ impl ScaleSetController {
             resource: specification.resource.clone(),
             config_url: specification.config_url.clone(),
             phase: self.phase(&demand),
+            scale_set_id: self.github.scale_set.as_ref().map(|scale_set| scale_set.id),
+            labels_pending: self.labels_differ(),
             reasons: self.reasons(&demand, now),
             min_runners: specification.limits.min,
             max_runners: specification.limits.max,
@@ -76,10 +78,11 @@ impl ScaleSetController {
                 reasons.push(format!("as many runners as there may be are alive (maxRunners: {max})"));
             }
             Some(Waiting::Backoff(until)) => {
-                let seconds = until.duration_since(now).as_secs().max(0);
+                // A time, not a span: what is said stays the same until something happens.
+                let until = until.strftime("%H:%M:%S");
                 let (failures, words) = (self.failures.count(), self.failures.words());
                 reasons.push(format!(
-                    "the next runner is tried in {seconds} s, after {failures} failures in a row: {words}"
+                    "the next runner is tried at {until} UTC, after {failures} failures in a row: {words}"
                 ));
             }
             Some(Waiting::Trial) => {

@@ -26,6 +26,8 @@ use crate::scaling::{self, Creation as MayCreate, FailureHistory, Limits, Plan, 
 
 /// How long a controller that shall end waits for what is under way.
 const DRAIN: SignedDuration = SignedDuration::from_secs(30);
+/// The same for one whose successor waits: what is then under way is found by its first look around.
+const HAND_OVER: SignedDuration = SignedDuration::from_secs(2);
 /// Late news of a runner whose record is closed are ignored for so long.
 const BURIED: SignedDuration = SignedDuration::from_mins(10);
 /// Without anything to wait for: look at the world now and then all the same.
@@ -67,6 +69,8 @@ pub enum Order {
     Serve,
     /// End: close the session, take idle runners out, leave busy ones to the next start.
     Drain,
+    /// End at once, with a successor at the door: close the session, and leave all runners to it, idle ones as well.
+    HandOver,
     /// End for good: wait for busy runners as well, then delete the scale set at GitHub.
     Remove,
 }
@@ -280,7 +284,8 @@ impl ScaleSetController {
     /// Keeps the scale set at GitHub known and its listener listening.
     fn keep_line(&mut self, now: Timestamp) {
         if self.is_draining() {
-            let until = now.checked_add(DRAIN).unwrap_or(Timestamp::MAX);
+            let time = if self.order() == Order::HandOver { HAND_OVER } else { DRAIN };
+            let until = now.checked_add(time).unwrap_or(Timestamp::MAX);
             // A removal waits for busy runners as long as it takes; what there is to do after the last one is bounded.
             let waits = self.order() == Order::Remove && !self.records.is_empty();
             self.drain_until = self.drain_until.filter(|_| !waits).or(Some(until));
@@ -320,6 +325,9 @@ impl ScaleSetController {
     }
 
     fn plan(&mut self, now: Timestamp) -> Plan {
+        if self.order() == Order::HandOver {
+            return Plan::default();
+        }
         let demand = self.github.demand();
         let demand = scaling::Demand { jobs: demand.owned_jobs(), heard_at: demand.heard_at };
         let manifest = self.specification.prepared.hash();

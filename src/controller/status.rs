@@ -15,6 +15,12 @@ pub struct ScaleSetStatus {
     pub config_url: String,
     /// What its controller is doing.
     pub phase: ServingPhase,
+    /// Its id at GitHub, once it is registered.
+    #[serde(default)]
+    pub scale_set_id: Option<i64>,
+    /// Whether GitHub has other labels for it than it should have.
+    #[serde(default)]
+    pub labels_pending: bool,
     /// Why that is not simply listening, and why something waits; in words, the most important first.
     pub reasons: Vec<String>,
     /// Idle runners kept ready.

@@ -10,7 +10,7 @@ use super::prepare::Request;
 use super::short_hash::short_hash;
 use crate::crd::{CacheType, ContainerMode, DockerStart};
 use crate::layers::is_in_job;
-use crate::manifest::EngineKind;
+use crate::manifest::{EngineKind, OwnerReference};
 use crate::scale_set::{BuiltIn, Cache, CertificateAuthority, ScaleSet, SlotText, Source, Storage};
 
 /// Everything a layer may use.
@@ -19,6 +19,7 @@ pub(super) struct Context<'a> {
     version: &'static str,
     engine: &'static str,
     controller: &'a str,
+    owner: Option<&'a OwnerReference>,
     mode: &'static str,
     image: &'a str,
     dind_image: &'a str,
@@ -94,7 +95,7 @@ struct CacheContext<'a> {
 
 impl<'a> Context<'a> {
     pub(super) fn new(request: &Request<'a>, runner: &'a RunnerTexts) -> Self {
-        let Request { scale_set, instance, engine, stack, controller } = *request;
+        let Request { scale_set, instance, engine, stack, controller, owner } = *request;
         let preparation = &stack.preparation;
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -103,6 +104,7 @@ impl<'a> Context<'a> {
                 EngineKind::Podman => "podman",
             },
             controller,
+            owner,
             mode: scale_set.mode.name(),
             image: &scale_set.image,
             dind_image: &scale_set.dind_image,

@@ -14,7 +14,9 @@ use super::short_hash::short_hash;
 use super::template::{Rendered, Source, Templates};
 use super::{finish, podman};
 use crate::layers::{Layer, LayerStack, LayerText, Lines, Node, Objects, Origin, Unmatched, template};
-use crate::manifest::{EngineKind, JIT_CONFIG_KEY, MANIFEST_LABEL, RunnerManifest, SecretKey, Unhonoured};
+use crate::manifest::{
+    EngineKind, JIT_CONFIG_KEY, MANIFEST_LABEL, OwnerReference, RunnerManifest, SecretKey, Unhonoured,
+};
 use crate::problem::{FieldPath, Problems};
 use crate::scale_set::{Instance, RUNNER_NAME_MAX, RunnerName, ScaleSet, hook_template_problems, slot_suffix};
 use crate::schema::{Shape, check};
@@ -33,6 +35,8 @@ pub struct Request<'a> {
     pub stack: &'a LayerStack,
     /// Id of the controller that will own the objects.
     pub controller: &'a str,
+    /// The custom resource that the objects belong to, in a cluster.
+    pub owner: Option<&'a OwnerReference>,
 }
 
 /// The manifests of a scale set, open for the single runner.

@@ -21,7 +21,7 @@ pub fn scale_set(text: &str) -> Result<ScaleSet, String> {
 pub fn prepared(scale_set: &ScaleSet, engine: EngineKind, users: &[UserLayer]) -> Result<PreparedRunner, String> {
     let instance = scale_set.instances().remove(0);
     let stack = stack(scale_set, engine, users).map_err(|error| error.to_string())?;
-    let request = Request { scale_set, instance: &instance, engine, stack: &stack, controller: "test" };
+    let request = Request { scale_set, instance: &instance, engine, stack: &stack, controller: "test", owner: None };
     prepare(&request).map_err(|error| error.to_string())
 }
 

@@ -46,8 +46,14 @@ impl Sources {
             for instance in scale_set.instances() {
                 let stack = stack(scale_set, self.engine, &layers)?;
                 let controller = &self.place.controller;
-                let request =
-                    Request { scale_set, instance: &instance, engine: self.engine, stack: &stack, controller };
+                let request = Request {
+                    scale_set,
+                    instance: &instance,
+                    engine: self.engine,
+                    stack: &stack,
+                    controller,
+                    owner: None,
+                };
                 let prepared = prepare(&request)?;
                 for unhonoured in &prepared.unhonoured {
                     tracing::warn!(
