@@ -3,6 +3,7 @@
 mod add;
 #[allow(dead_code, reason = "the commands that need it follow")]
 mod cluster;
+mod crd;
 mod demo;
 mod input;
 mod list;
@@ -50,6 +51,8 @@ enum Command {
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
+    /// Print the custom resource definition, for `kubectl apply --server-side -f -`
+    Crd,
     /// Print the version
     Version,
 }
@@ -93,6 +96,7 @@ impl Cli {
             Command::List(list) => block_on(list.run(printer)),
             Command::Remove(remove) => block_on(remove.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
+            Command::Crd => crd::run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;
                 Ok(0)

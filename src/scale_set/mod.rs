@@ -25,7 +25,7 @@ pub use cache::{BuiltIn, Cache, Storage};
 pub use cache_target::is_data_root;
 pub use features::{CertificateAuthority, Docker, Nix, Proxy, ProxyUrl, Timeouts};
 pub use hook_template::hook_template_problems;
-pub use name::{RUNNER_NAME_MAX, RunnerName, RunnerNameError, SCALE_SET_NAME_MAX};
+pub use name::{RUNNER_NAME_MAX, RunnerName, RunnerNameError};
 pub use rule::Rule;
 pub use slot::{SlotText, Source, slot_suffix};
 pub use together::{Placed, check_together};

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
+use crate::crd::limits::SCALE_SET_NAME_MAX;
+
 /// The longest name of a runner, its pod and its secret.
 pub const RUNNER_NAME_MAX: usize = 54;
-/// The longest name of a scale set: it becomes a label value.
-pub const SCALE_SET_NAME_MAX: usize = 63;
 
 /// The name of a runner, its pod and its JIT secret: a DNS label of at most [`RUNNER_NAME_MAX`] characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

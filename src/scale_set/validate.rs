@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::cache::{self, Surroundings};
 use super::features;
-use super::name::{SCALE_SET_NAME_MAX, dns_label, label_from};
+use super::name::{dns_label, label_from};
 use super::report::{Broken, Report};
 use super::rule::Rule;
 use super::{Cache, Docker, LayerSource, Placement, ScaleSet, cache_pairs, hook_template};
+use crate::crd::limits::{INSTANCES_MAX, MAX_RUNNERS_DEFAULT, SCALE_SET_NAME_MAX};
 use crate::crd::{CachePath, ContainerMode, Document, FreeForm, Object, RunnerScaleSetSpec};
 use crate::problem::{FieldPath, Problem, Problems};
 use crate::schema::{Shape, check};
@@ -30,9 +31,6 @@ pub struct Validated {
 const DEFAULT_IMAGE: &str = "ghcr.io/actions/actions-runner:2.336.0";
 /// Docker's image for the sidecar; 29 makes its own cgroup namespace (`runner-pods.md` 2.3).
 const DEFAULT_DIND_IMAGE: &str = "docker:29-dind";
-const DEFAULT_MAX_RUNNERS: u32 = 4;
-/// Each is a scale set with a message session of its own; more than this is a slip of the keyboard.
-const MAX_INSTANCES: u32 = 256;
 /// Of documents without a name whose file's name gives none.
 const DEFAULT_NAME: &str = "deskrun";
 
@@ -70,7 +68,7 @@ fn scale_set(spec: &RunnerScaleSetSpec, name: String, report: &mut Report<'_>) -
         labels: spec.labels.clone(),
         instances: spec.instances,
         min_runners: spec.min_runners.unwrap_or(0),
-        max_runners: spec.max_runners.unwrap_or(DEFAULT_MAX_RUNNERS),
+        max_runners: spec.max_runners.unwrap_or(MAX_RUNNERS_DEFAULT),
         mode: spec.container_mode,
         image: image(&root.key("image"), spec.image.as_deref(), DEFAULT_IMAGE, report),
         dind_image: image(&root.key("docker").key("image"), dind_image, DEFAULT_DIND_IMAGE, report),
@@ -112,16 +110,16 @@ fn scale_set_name(document: &Document, given: Option<&str>, report: &mut Report<
 fn check_numbers(spec: &RunnerScaleSetSpec, name: &str, report: &mut Report<'_>) {
     let root = FieldPath::root();
     if let Some(instances) = spec.instances {
-        if instances == 0 || instances > MAX_INSTANCES {
+        if instances == 0 || instances > INSTANCES_MAX {
             let message = format!("there cannot be {instances} instances");
-            let hint = format!("give 1 to {MAX_INSTANCES}, or remove it for one without a number");
+            let hint = format!("give 1 to {INSTANCES_MAX}, or remove it for one without a number");
             report.refuse(&root.key("instances"), Broken::new(Rule::Instances, message, hint));
         } else if name.len() + 1 + instances.to_string().len() > SCALE_SET_NAME_MAX {
             let message = format!("`{name}-{instances}` is longer than {SCALE_SET_NAME_MAX} characters");
             report.refuse(&root.key("instances"), Broken::new(Rule::Instances, message, "choose a shorter name"));
         }
     }
-    let max = spec.max_runners.unwrap_or(DEFAULT_MAX_RUNNERS);
+    let max = spec.max_runners.unwrap_or(MAX_RUNNERS_DEFAULT);
     if max == 0 {
         let broken = Broken::new(Rule::MaxRunners, "with 0 runners no job would ever start", "give 1 or more");
         report.refuse(&root.key("maxRunners"), broken);
