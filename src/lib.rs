@@ -13,6 +13,7 @@
 // Output goes through the printer, and a failure is a value: what tests may do, the program may not.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod causes;
 pub mod cli;
 pub mod controller;
 pub mod crd;

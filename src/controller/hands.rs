@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::events::Event;
-use super::words;
+use crate::causes::in_one_line;
 use crate::engine::{Engine, EngineError};
 use crate::github::{ActionsService, Environment, Exception, GitHubError, JitConfig, NewScaleSet, ScaleSet};
 use crate::manifest::RunnerManifest;
@@ -66,7 +66,7 @@ impl Hands {
             Some(prepared) => *prepared,
             None => match self.register(scale_set, &runner).await {
                 Ok(jit_config) => jit_config,
-                Err(error) => return self.tell(Event::NotRegistered { runner, words: words(&error) }),
+                Err(error) => return self.tell(Event::NotRegistered { runner, words: in_one_line(&error) }),
             },
         };
         let id = jit_config.runner.id;
@@ -75,7 +75,7 @@ impl Hands {
             Ok(()) => self.tell(Event::HandedOver { runner }),
             Err(error) => {
                 let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                let words = format!("{}{hint}", words(&error));
+                let words = format!("{}{hint}", in_one_line(&error));
                 self.tell(Event::NotHandedOver { runner, words, is_final: error.is_final() });
             }
         }
@@ -84,7 +84,7 @@ impl Hands {
     /// A JIT config to have in stock.
     pub(super) async fn prepare(self, scale_set: i64, name: String) {
         let prepared = self.register(scale_set, &name).await;
-        self.tell(Event::Prepared(prepared.map(Box::new).map_err(|error| words(&error))));
+        self.tell(Event::Prepared(prepared.map(Box::new).map_err(|error| in_one_line(&error))));
     }
 
     async fn register(&self, scale_set: i64, name: &str) -> Result<JitConfig, GitHubError> {
@@ -102,7 +102,7 @@ impl Hands {
                 Err(error) if *error.exception() == Exception::JobStillRunning => {
                     return self.tell(Event::Busy { runner });
                 }
-                Err(error) => return self.tell(Event::RemovalFailed { runner, words: words(&error) }),
+                Err(error) => return self.tell(Event::RemovalFailed { runner, words: in_one_line(&error) }),
             }
         }
         if show_log {
@@ -110,7 +110,7 @@ impl Hands {
         }
         match self.engine.remove(&runner, grace).await {
             Ok(()) => self.tell(Event::Removed { runner }),
-            Err(error) => self.tell(Event::RemovalFailed { runner, words: words(&error) }),
+            Err(error) => self.tell(Event::RemovalFailed { runner, words: in_one_line(&error) }),
         }
     }
 
@@ -138,7 +138,7 @@ impl Hands {
         for wait in FORGET_WAITS {
             match self.deregister(&runner, registration).await {
                 Ok(()) => break,
-                Err(error) => tracing::info!(runner, error = words(&error), "a registration is still there"),
+                Err(error) => tracing::info!(runner, error = in_one_line(&error), "a registration is still there"),
             }
             let jitter = 0.75 + self.environment.fraction() / 2.0;
             tokio::time::sleep(Duration::from_secs(wait).mul_f64(jitter)).await;
@@ -152,12 +152,12 @@ impl Hands {
             Some(id) => self.service.runner(id).await,
             None => self.service.find_runner(&runner).await,
         };
-        self.tell(Event::Answer { runner, answer: answer.map_err(|error| words(&error)) });
+        self.tell(Event::Answer { runner, answer: answer.map_err(|error| in_one_line(&error)) });
     }
 
     /// Asks GitHub for all registrations.
     pub(super) async fn list(self) {
-        self.tell(Event::Registrations(self.service.runners().await.map_err(|error| words(&error))));
+        self.tell(Event::Registrations(self.service.runners().await.map_err(|error| in_one_line(&error))));
     }
 
     /// Finds the scale set at GitHub, or makes it.
@@ -171,7 +171,7 @@ impl Hands {
     async fn find_or_create(&self, group: &str, new: NewScaleSet) -> Result<ScaleSet, String> {
         let in_words = |error: GitHubError| {
             let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            format!("{}{hint}", words(&error))
+            format!("{}{hint}", in_one_line(&error))
         };
         let group_id = self.service.runner_group(group).await.map_err(in_words)?;
         let runner_group_id = group_id
@@ -195,7 +195,7 @@ impl Hands {
             };
             match moved {
                 Ok(()) => return tracing::info!(group, "the scale set is in another runner group"),
-                Err(error) => tracing::warn!(group, error = words(&error), "the scale set is not moved yet"),
+                Err(error) => tracing::warn!(group, error = in_one_line(&error), "the scale set is not moved yet"),
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }
@@ -207,7 +207,7 @@ impl Hands {
         for wait in FORGET_WAITS {
             match self.delete_once(id, group, name).await {
                 Ok(()) => return Ok(()),
-                Err(error) => last = words(&error),
+                Err(error) => last = in_one_line(&error),
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }

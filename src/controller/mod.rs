@@ -27,17 +27,3 @@ pub use serve::{Order, ScaleSetController, Shared};
 pub use slots::{NoSlot, Slots};
 pub use specification::{AuditFacts, Specification};
 pub use status::{RunnerPhase, RunnerStatus, ScaleSetStatus, ServingPhase};
-
-/// An error with its causes, in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
-}

@@ -9,6 +9,8 @@ use futures::{StreamExt, TryFutureExt};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use crate::causes;
+
 /// A request with its whole body.
 pub type Request = http::Request<Bytes>;
 /// An answer with its whole body.
@@ -55,7 +57,7 @@ impl TransportError {
 
     fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        let chain = causes(&error);
+        let chain = causes::in_one_line(&error);
         let certificate = ["certificate", "UnknownIssuer", "invalid peer"].iter().any(|mark| chain.contains(mark));
         let (fault, message) = match (error.is_connect(), certificate) {
             (_, true) => (TransportFault::Certificate, "the server's certificate is not trusted"),
@@ -64,17 +66,6 @@ impl TransportError {
         };
         Self { fault, message: message.to_owned(), source: Some(Box::new(error)) }
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// What a request is for, in words that follow "cannot"; one of a fixed set.

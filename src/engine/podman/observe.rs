@@ -24,6 +24,7 @@ use super::super::{Observation, ObservedRunner, RunnerPhase, label};
 use super::Inner;
 use super::judge::{self, Findings};
 use super::service::CallError;
+use crate::causes;
 
 /// Between two listings, so that a burst of events costs few of them.
 const REST: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ async fn watch(engine: Arc<Inner>, sender: mpsc::Sender<Observation>) {
         if watcher.told.is_some() {
             pause = BACK_OFF.0;
         }
-        let words = causes(&error);
+        let words = causes::in_one_line(&error);
         tracing::debug!(engine = engine.name, error = words, "the Podman host cannot be asked");
         if sender.send(Observation::Unreachable(format!("{}: {words}", engine.name))).await.is_err() {
             return;
@@ -213,15 +214,4 @@ async fn ring(bell: &mut Option<Incoming>) -> Result<(), Broken> {
             None => Err(Broken::Ended),
         },
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
