@@ -85,7 +85,11 @@ fn schema() -> Value {
         set(&mut schema, bound.path, bound.keyword, bound.value.into());
     }
     for rule in rules() {
-        append(&mut schema, rule.path, json!({"rule": rule.expression, "message": rule.message}));
+        let mut entry = json!({"rule": rule.expression, "message": rule.message});
+        if let Some(field) = rule.blamed {
+            entry["fieldPath"] = format!(".{field}").into();
+        }
+        append(&mut schema, rule.path, entry);
     }
     for (path, keyword, value) in lists() {
         set(&mut schema, path, keyword, value);

@@ -9,6 +9,8 @@ use super::limits::{INSTANCES_MAX, MAX_RUNNERS_DEFAULT, SCALE_SET_NAME_MAX};
 pub(super) struct Rule {
     /// Names with dots between them, `[]` behind the name of a list for its items. Empty for the object itself.
     pub(super) path: &'static str,
+    /// The field below it that is blamed, where that is another.
+    pub(super) blamed: Option<&'static str>,
     pub(super) expression: String,
     pub(super) message: String,
 }
@@ -22,7 +24,12 @@ pub(super) struct Bound {
 }
 
 fn rule(path: &'static str, expression: impl Into<String>, message: impl Into<String>) -> Rule {
-    Rule { path, expression: expression.into(), message: message.into() }
+    Rule { path, blamed: None, expression: expression.into(), message: message.into() }
+}
+
+/// A rule about a field of the spec that looks at other fields as well, or at its absence.
+fn about(field: &'static str, expression: impl Into<String>, message: impl Into<String>) -> Rule {
+    Rule { blamed: Some(field), ..rule("spec", expression, message) }
 }
 
 /// All rules; each has a bad object in `tests/cluster/`.
@@ -49,24 +56,24 @@ fn object() -> Vec<Rule> {
 fn registration() -> Vec<Rule> {
     let minimum = "(has(self.minRunners) ? self.minRunners : 0)";
     vec![
-        rule(
-            "spec",
+        about(
+            "githubConfigUrl",
             "has(self.githubConfigUrl)",
             "`githubConfigUrl` is required: the repository, organisation or enterprise whose jobs are served",
         ),
-        rule(
-            "spec",
+        about(
+            "githubConfigSecret",
             "has(self.githubConfigSecret)",
             "`githubConfigSecret` is required: the name of a Secret with `github_token`, or with `github_app_id`, \
              `github_app_installation_id` and `github_app_private_key`",
         ),
-        rule(
-            "spec",
+        about(
+            "credentials",
             "!has(self.credentials)",
             "`credentials` are for `deskrun run`: in a cluster put them into a Secret and name it as `githubConfigSecret`",
         ),
-        rule(
-            "spec",
+        about(
+            "minRunners",
             format!("{minimum} <= (has(self.maxRunners) ? self.maxRunners : {MAX_RUNNERS_DEFAULT})"),
             format!("`minRunners` may not exceed `maxRunners`, which is {MAX_RUNNERS_DEFAULT} if unset"),
         ),
@@ -105,42 +112,42 @@ fn features() -> Vec<Rule> {
     const NO_PASSWORD_WORDS: &str = "a proxy URL must not contain user and password: put `username` and `password` into \
                                      a Secret and name it as `credentialsSecret`";
     vec![
-        rule(
-            "spec",
+        about(
+            "containerHooks",
             "!(self.containerMode == 'dind' && has(self.containerHooks) && self.containerHooks)",
             "in mode `dind` Docker runs the containers: remove `containerHooks`",
         ),
-        rule(
-            "spec",
+        about(
+            "containerHooks",
             "!(self.containerMode.startsWith('kubernetes') && has(self.containerHooks) && !self.containerHooks)",
             format!("this mode runs every job by the container hooks: they can be switched off in `{FLAGSHIP}` only"),
         ),
-        rule(
-            "spec",
+        about(
+            "nix",
             format!(
                 "self.containerMode == '{FLAGSHIP}' || !has(self.nix) || (has(self.nix.enabled) && !self.nix.enabled)"
             ),
             format!("the host's Nix store is only mounted in mode `{FLAGSHIP}`"),
         ),
-        rule(
-            "spec",
+        about(
+            "docker",
             "!self.containerMode.startsWith('kubernetes') || !has(self.docker) || (has(self.docker.enabled) && \
              !self.docker.enabled)",
             format!("there is no Docker in an unprivileged runner: use mode `{FLAGSHIP}` or `dind`"),
         ),
-        rule(
-            "spec",
+        about(
+            "docker",
             "!(self.containerMode == 'dind' && has(self.docker) && has(self.docker.enabled) && !self.docker.enabled)",
             "mode `dind` is Docker in a sidecar: choose another `containerMode`",
         ),
-        rule(
-            "spec",
+        about(
+            "docker",
             "!(self.containerMode == 'dind' && has(self.docker) && has(self.docker.start) && self.docker.start == \
              'job-started')",
             "in mode `dind` the daemon runs before the runner: remove `docker.start`",
         ),
-        rule(
-            "spec",
+        about(
+            "docker",
             format!("!(self.containerMode == '{FLAGSHIP}' && has(self.docker) && has(self.docker.image))"),
             "there is no Docker sidecar in this mode: remove `docker.image`, or use mode `dind`",
         ),

@@ -27,7 +27,8 @@ fn form(schema: &Value, root: &Value) -> Value {
     if !names.is_empty() {
         formed.insert("enum".to_owned(), Value::Array(names));
     }
-    if nullable {
+    // An API server never takes `null` for one of a list of names, whatever the list says.
+    if nullable && !formed.contains_key("enum") {
         formed.insert("nullable".to_owned(), true.into());
     }
     if let Some(items) = target.get("items") {
@@ -121,7 +122,7 @@ mod tests {
         let expected = json!({
             "type": "object",
             "properties": {
-                "mode": {"description": "How. `a`: One line.", "type": "string", "enum": ["a"], "nullable": true},
+                "mode": {"description": "How. `a`: One line.", "type": "string", "enum": ["a"]},
                 "count": {"type": "integer", "format": "int64", "maximum": u32::MAX, "minimum": 0, "nullable": true},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
             },
