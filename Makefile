@@ -30,5 +30,8 @@ demo:
 bench:
 	$(CARGO) bench --locked
 
+# Packages, and what is built once into the cache directory: minutes for the control plane.
 tools:
 	@scripts/install-packages.sh $(PACKAGES)
+	@scripts/control-plane.sh >/dev/null
+	@scripts/helm.sh >/dev/null

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -35,16 +36,24 @@ pub struct Start {
 }
 
 /// Where a process writes its lines.
-#[derive(Clone, Debug)]
-pub struct Log {
-    engine: MemoryEngine,
-    runner: String,
-}
+#[derive(Clone)]
+pub struct Log(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl Log {
+    /// A log whose lines are given to a function.
+    pub fn new(write: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(write))
+    }
+
     /// Writes a line.
     pub fn line(&self, line: &str) {
-        self.engine.state().write(&self.runner, line);
+        (self.0)(line);
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Log")
     }
 }
 
@@ -88,12 +97,13 @@ async fn live(
             return RunnerPhase::Failed { reason: error.to_string() };
         }
         engine.state().set_phase(&manifest.name, RunnerPhase::Running { since: engine.now() });
+        let (writes, runner) = (engine.clone(), manifest.name.clone());
         let start = Start {
             runner: manifest.name.clone(),
             environment: environment(&manifest.pod),
             jit_config,
             signals: told,
-            log: Log { engine: engine.clone(), runner: manifest.name.clone() },
+            log: Log::new(move |line| writes.state().write(&runner, line)),
         };
         exited(engine.inner.process.run(start).await)
     };

@@ -1,0 +1,77 @@
+//! What needs a real Kubernetes API server: `make tools` builds one, and all tests here share it.
+//!
+//! It has to be stopped after the last of them: so this suite has its own `main`.
+
+#[path = "support/cluster/mod.rs"]
+mod cluster;
+#[path = "cluster/played.rs"]
+mod played;
+mod support;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{ControlPlane, FakeKubelet, Node, Options};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A control plane with a node that is played.
+pub struct Cluster {
+    pub control_plane: ControlPlane,
+    pub kubelet: FakeKubelet,
+}
+
+impl Cluster {
+    async fn start() -> Result<Self, String> {
+        let control_plane = ControlPlane::start(Options::default()).await?;
+        let kubelet = FakeKubelet::start(control_plane.client()).await?;
+        kubelet.add_node(Node::new("node-1")).await;
+        Ok(Self { control_plane, kubelet })
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They wait for the API server most of the time.
+    arguments.test_threads.get_or_insert(4);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let cluster = if arguments.list { None } else { Some(runtime.block_on(Cluster::start())) };
+    let cluster = match cluster.transpose() {
+        Ok(cluster) => cluster.map(Arc::new),
+        Err(error) => {
+            eprintln!("error: there is no control plane to test with: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
+    let conclusion = libtest_mimic::run(&arguments, played::add(trials).list);
+    // Its processes end here, also if a test that failed still holds it.
+    drop(cluster);
+    conclusion.exit_code()
+}
+
+/// The tests of this suite, as they are put together.
+pub struct Trials<'a> {
+    cluster: Option<Arc<Cluster>>,
+    runtime: &'a tokio::runtime::Runtime,
+    list: Vec<Trial>,
+}
+
+impl Trials<'_> {
+    /// Adds a test, which has four minutes.
+    #[must_use]
+    pub fn test<F>(mut self, name: &str, test: impl FnOnce(Arc<Cluster>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()>,
+    {
+        let (cluster, handle) = (self.cluster.clone(), self.runtime.handle().clone());
+        let run = move || -> Result<(), Failed> {
+            let cluster = cluster.ok_or("there is no cluster")?;
+            let limit = Duration::from_mins(4);
+            let ran = handle.block_on(async { tokio::time::timeout(limit, test(cluster)).await });
+            ran.map_err(|_| Failed::from("it does not end"))
+        };
+        self.list.push(Trial::test(name.replace('_', " "), run));
+        self
+    }
+}

@@ -1,0 +1,63 @@
+//! Folders of test runs below the cache directory, and what killed runs left in theirs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder for this process. Before it is made, what runs of other processes left under the same prefix is cleared
+/// away, if those processes are gone.
+pub fn make(prefix: &str) -> Result<tempfile::TempDir, String> {
+    let cache = cache()?;
+    for left in abandoned(&cache, prefix) {
+        kill_users(&left);
+        // Several suites may start at once, and one of them does it.
+        let _ = std::fs::remove_dir_all(&left);
+    }
+    let name = format!("{prefix}-{}-", identity(std::process::id()).ok_or("this process is not in /proc")?);
+    tempfile::Builder::new().prefix(&name).tempdir_in(&cache).map_err(|error| format!("{}: {error}", cache.display()))
+}
+
+/// The cache directory: need not be small, as `/tmp` may be.
+pub fn cache() -> Result<PathBuf, String> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = variable("DESKRUN_CACHE_DIR")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("deskrun")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/deskrun")))
+        .ok_or("HOME is not set")?;
+    std::fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    Ok(cache)
+}
+
+/// The folders under a prefix whose makers are gone.
+pub fn abandoned(cache: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cache).into_iter().flatten().flatten();
+    let is_abandoned = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let maker = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+        let maker = maker.and_then(|rest| rest.rsplit_once('-')).map(|(maker, _)| maker);
+        maker.is_some_and(|maker| {
+            let pid = maker.split('.').next().and_then(|pid| pid.parse().ok());
+            pid.is_some_and(|pid| identity(pid).as_deref() != Some(maker))
+        })
+    };
+    entries.map(|entry| entry.path()).filter(is_abandoned).collect()
+}
+
+/// Kills the processes whose command line names a folder.
+pub fn kill_users(folder: &Path) {
+    let needle = folder.as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if line.windows(needle.len()).any(|part| part == needle) && pid != std::process::id().to_string() {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+    }
+}
+
+/// A process, with its start: ids are given again.
+fn identity(pid: u32) -> Option<String> {
+    const STARTED_AFTER_THE_NAME: usize = 19;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let started = stat.rsplit_once(") ")?.1.split(' ').nth(STARTED_AFTER_THE_NAME)?.to_owned();
+    Some(format!("{pid}.{started}"))
+}
