@@ -353,6 +353,20 @@ fn an_answer_of_another_version_is_not_guessed_at() {
     assert!(status.stderr.contains("version 2, and this program reads version 1"), "{}", status.stderr);
 }
 
+#[test]
+fn a_controller_that_cannot_serve_its_metrics_has_begun_nothing() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    user.add("metal", &github).succeeded();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let refused = user.deskrun(&["run", "--engine", "memory", "--metrics", &address]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains(&format!("cannot serve metrics on {address}")), "{}", refused.stderr);
+    assert_eq!(github.ledger(&user)["calls"], serde_json::json!({}), "GitHub was not called");
+    assert!(!user.path("runtime/deskrun.sock").exists());
+}
+
 /// A controller of some other program.
 fn answer_once(socket: &Path, body: &str) {
     let listener = UnixListener::bind(socket).expect("a socket");

@@ -14,6 +14,7 @@ use super::rule::Rule;
 use super::{Cache, Docker, LayerSource, Placement, ScaleSet, cache_pairs, hook_template};
 use crate::crd::limits::{INSTANCES_MAX, MAX_RUNNERS_DEFAULT, SCALE_SET_NAME_MAX};
 use crate::crd::{CachePath, ContainerMode, Document, FreeForm, Object, RunnerScaleSetSpec};
+use crate::github::{ConfigUrl, ConfigUrlError, ConfigUrlOptions};
 use crate::problem::{FieldPath, Problem, Problems};
 use crate::schema::{Shape, check};
 use crate::yaml::Tree;
@@ -164,25 +165,17 @@ fn check_registration(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) {
     }
 }
 
-/// The rules of `scale-set-protocol.md` 1.1 that need no knowledge of GitHub's hosts.
+/// Whether a host may be spoken to without encryption is for whoever connects to say.
 fn config_url_fault(url: &str) -> Option<Broken> {
-    let broken = |message: &str| {
-        let hint = "write `https://github.com/OWNER/REPOSITORY`, `…/ORGANISATION` or `…/enterprises/NAME`";
-        Some(Broken::new(Rule::ConfigUrl, message.to_owned(), hint))
+    let options = ConfigUrlOptions { allow_http: true, ..ConfigUrlOptions::default() };
+    let message = match ConfigUrl::parse(url, options).err()? {
+        ConfigUrlError::Scheme(_) => "the URL must begin with `https://`",
+        ConfigUrlError::PlainHttp(_) => "the URL would send credentials without encryption",
+        ConfigUrlError::Form(_) => "the URL must be a host and a path, without user, query and fragment",
+        ConfigUrlError::Path(_) => "the URL must point at an enterprise, an organisation or a repository",
     };
-    let Some(("https" | "http", rest)) = url.trim_matches('/').split_once("://") else {
-        return broken("the URL must begin with `https://`");
-    };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if host.is_empty() || host.contains('@') || rest.contains(['?', '#']) || rest.contains(char::is_whitespace) {
-        return broken("the URL must be a host and a path, without user, query and fragment");
-    }
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["" | "enterprises"] => broken("the URL names no enterprise, organisation or repository"),
-        [owner] | [owner, _] if !owner.is_empty() => None,
-        _ => broken("the URL must point at an enterprise, an organisation or a repository"),
-    }
+    let hint = "write `https://github.com/OWNER/REPOSITORY`, `…/ORGANISATION` or `…/enterprises/NAME`";
+    Some(Broken::new(Rule::ConfigUrl, message, hint))
 }
 
 fn layers(spec: &RunnerScaleSetSpec, report: &mut Report<'_>) -> Vec<LayerSource> {

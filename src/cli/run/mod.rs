@@ -76,17 +76,24 @@ impl Run {
         for warning in input.scale_sets.iter().flat_map(|validated| &validated.warnings) {
             printer.warning(warning)?;
         }
-        let (mut operator, mut sources, desired) = assemble(&place, &self.engine, &input, !self.no_stock)?;
-        operator.apply(desired, Order::Drain);
-        let operator: Handle = Arc::new(Mutex::new(operator));
+        // Whatever may be refused comes before anything is begun.
+        let metrics = match &self.metrics {
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.with_context(|| format!("cannot serve metrics on {address}"))?)
+            }
+            None => None,
+        };
         let changed = Arc::new(Notify::new());
         let _watch = files.watch(Arc::clone(&changed))?;
-        let (reload, mut requests) = mpsc::channel(REQUESTS);
         let status = place.bind()?;
+        let assembled = assemble(&place, &self.engine, &input, !self.no_stock);
+        let (mut operator, mut sources, desired) = assembled.inspect_err(|_| place.leave())?;
+        operator.apply(desired, Order::Drain);
+        let operator: Handle = Arc::new(Mutex::new(operator));
+        let (reload, mut requests) = mpsc::channel(REQUESTS);
         tokio::spawn(socket::serve(status, status_router(Arc::clone(&operator), reload)));
-        if let Some(address) = &self.metrics {
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("cannot serve metrics on {address}"))?;
+        if let Some(listener) = metrics {
             let router = admin_router(Arc::clone(&operator));
             tokio::spawn(async move { axum::serve(listener, router).await });
         }
