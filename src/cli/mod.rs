@@ -8,12 +8,14 @@ mod demo;
 mod input;
 mod list;
 mod output;
+mod plan;
 mod printer;
 mod remove;
 mod render;
 mod run;
 mod show;
 mod simulator;
+mod snapshot;
 mod socket;
 mod status;
 
@@ -36,6 +38,8 @@ pub struct Cli {
 enum Command {
     /// Show the manifests of one runner and its companions, exactly as they would be applied
     Render(Box<render::Render>),
+    /// Show what would change if files were served now, and which busy runners that would wait for
+    Plan(Box<plan::Plan>),
     /// Serve runner scale sets: the controller, standalone
     Run(Box<run::Run>),
     /// Show the main job end to end on this machine, and leave nothing behind
@@ -89,6 +93,7 @@ impl Cli {
     fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Render(render) => render.run(printer),
+            Command::Plan(plan) => block_on(plan.run(printer)),
             Command::Run(run) => block_on(run.run(printer)),
             Command::Demo(demo) => block_on(demo.run(printer)),
             Command::Status(status) => block_on(status.run(printer)),

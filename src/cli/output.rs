@@ -1,6 +1,7 @@
-//! Forms of output that several commands share: which one is wanted, data as JSON or YAML, tables.
+//! Forms of output that several commands share: which one is wanted, data as JSON or YAML, tables and what stands in them.
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::yaml;
@@ -26,6 +27,21 @@ impl Output {
 
 /// What stands in a cell about which nothing is known.
 pub(super) const NOTHING: &str = "-";
+
+/// Job names are free text, and a terminal obeys what is not text.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// How long something is there, in its largest unit.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
+    match now.duration_since(since).as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86400),
+    }
+}
 
 /// Rows under a heading; columns are as wide as they must be.
 pub(super) struct Table {
@@ -86,5 +102,12 @@ mod tests {
         assert_eq!(lines[1], "metal-long  1");
         assert_eq!(lines[2], "  because of something that is much longer than a column");
         assert_eq!(lines[3], "é           22");
+    }
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit_and_never_negative() {
+        for (seconds, words) in [(-5, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (200_000, "2d")] {
+            assert_eq!(age(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap()), words);
+        }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::input::Input;
-use super::run::{EngineArguments, Files, Place, PlaceArguments, Signals, assemble, configuration_folder, socket_path};
+use super::run::{EngineArguments, Files, Place, PlaceArguments, Signals, assemble, configuration_folder};
 use super::socket::Controller;
 use super::{ExitCode, Printer};
 use crate::controller::{Order, RunnerPhase};
@@ -30,8 +30,7 @@ impl Remove {
         let folder = configuration_folder()?;
         let input = Files::Folder(folder.clone()).look()?;
         let file = self.file(&folder, &input)?;
-        let controller =
-            Controller::at(Some(&socket_path(self.place.socket.as_deref(), self.place.state.as_deref())?))?;
+        let controller = Controller::at(Some(&self.place.socket()?))?;
         let removed = match controller.status().await? {
             Some(report) => self.ask(&controller, &report, &file, printer).await?,
             None => self.do_it_here(input, printer).await?,

@@ -3,17 +3,21 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
+use notify::{RecursiveMode, Watcher};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 
 use super::run::socket_path;
 use crate::operator::{Removed, Report, STATUS_VERSION};
@@ -22,6 +26,8 @@ use crate::operator::{Removed, Report, STATUS_VERSION};
 const MAX_ANSWER: usize = 32 << 20;
 /// It is on this machine, and only has to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a controller is looked for that gives no sign of coming.
+const NOW_AND_THEN: Duration = Duration::from_secs(5);
 
 /// Where a controller may be.
 #[derive(Debug)]
@@ -32,6 +38,31 @@ pub(super) struct Controller {
 struct Answer {
     status: StatusCode,
     body: Bytes,
+}
+
+/// Reports as they come.
+pub(super) struct Reports {
+    place: String,
+    body: Incoming,
+    /// What was read of the next one.
+    read: Vec<u8>,
+}
+
+impl Reports {
+    /// The next one; `None` if the controller has ended.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Report>> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                let report = versioned(&line);
+                return report.map(Some).with_context(|| format!("an answer of {} cannot be used", self.place));
+            }
+            ensure!(self.read.len() < MAX_ANSWER, "a report of {} is longer than any", self.place);
+            // Whether it ends its answer or its life, it has ended.
+            let Some(Ok(frame)) = self.body.frame().await else { return Ok(None) };
+            self.read.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+        }
+    }
 }
 
 impl Controller {
@@ -49,6 +80,33 @@ impl Controller {
     pub(super) async fn status(&self) -> anyhow::Result<Option<Report>> {
         let Some(answer) = self.soon(Method::GET, "/v1/status").await? else { return Ok(None) };
         self.read(&answer).map(Some)
+    }
+
+    /// How things are, now and whenever they change; `None` if no controller answers.
+    pub(super) async fn watch(&self) -> anyhow::Result<Option<Reports>> {
+        let Some(response) = self.open(Method::GET, "/v1/status/watch").await? else { return Ok(None) };
+        let place = self.place();
+        ensure!(
+            response.status() == StatusCode::OK,
+            "the controller at {place} cannot tell of changes: use the `deskrun` that it was started with, or restart it \
+             with this one"
+        );
+        Ok(Some(Reports { place, body: response.into_body(), read: Vec::new() }))
+    }
+
+    /// Waits until a controller may have come; returns now and then without one.
+    pub(super) async fn comes(&self) {
+        let bell = Arc::new(Notify::new());
+        let ring = Arc::clone(&bell);
+        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| ring.notify_one());
+        let folder = self.socket.parent().unwrap_or(Path::new("."));
+        // Dropped, it would watch no more.
+        let _watcher = watcher.and_then(|mut watcher| {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        // The socket may have come before the watch; where the folder is missing there is nothing to watch.
+        drop(tokio::time::timeout(NOW_AND_THEN, bell.notified()).await);
     }
 
     /// Has the files read anew; the inner error says why they are not served. `None` if no controller answers.
@@ -78,6 +136,15 @@ impl Controller {
     }
 
     async fn call(&self, method: Method, route: &str) -> anyhow::Result<Option<Answer>> {
+        let Some(response) = self.open(method, route).await? else { return Ok(None) };
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| anyhow!(error));
+        let body = body.with_context(|| self.broke_off())?;
+        Ok(Some(Answer { status, body: body.to_bytes() }))
+    }
+
+    /// The beginning of an answer.
+    async fn open(&self, method: Method, route: &str) -> anyhow::Result<Option<Response<Incoming>>> {
         let stream = match UnixStream::connect(&self.socket).await {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -90,14 +157,14 @@ impl Controller {
             // It ends with the answer.
             tokio::spawn(connection);
             let request = Request::builder().method(method).uri(route).header(http::header::HOST, "deskrun");
-            let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-            let status = response.status();
-            let body =
-                Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| anyhow!(error))?;
-            Ok(Answer { status, body: body.to_bytes() })
+            Ok(sender.send_request(request.body(Empty::<Bytes>::new())?).await?)
         };
-        let answer: anyhow::Result<Answer> = exchange.await;
-        answer.map(Some).with_context(|| format!("the controller at {} broke off its answer", self.place()))
+        let response: anyhow::Result<Response<Incoming>> = exchange.await;
+        response.map(Some).with_context(|| self.broke_off())
+    }
+
+    fn broke_off(&self) -> String {
+        format!("the controller at {} broke off its answer", self.place())
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> anyhow::Result<T> {

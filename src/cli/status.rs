@@ -5,26 +5,21 @@ mod table;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::output::Output;
 use super::run::{EngineArguments, Files};
+use super::snapshot::snapshot;
 use super::socket::Controller;
 use super::{ExitCode, Printer};
-use crate::engine::{Observation, ObservedRunner};
+use crate::engine::ObservedRunner;
 use crate::github::Environment;
 use crate::operator::Report;
 
-/// How often `--watch` looks.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long an engine may take to say what it has.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Empties a terminal and goes to its upper left corner.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -72,26 +67,20 @@ impl Status {
         printer: &mut Printer<impl Write, impl Write>,
     ) -> anyhow::Result<ExitCode> {
         let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
-        let mut shown = None;
         let mut told = false;
         loop {
-            match controller.status().await? {
-                Some(report) => {
-                    let report = self.select(report)?;
-                    told = false;
-                    if shown.as_ref() != Some(&report) {
-                        printer.data(&format!("{clear}{}", self.show(&report)))?;
-                        shown = Some(report);
-                    }
+            if let Some(mut reports) = controller.watch().await? {
+                told = false;
+                while let Some(report) = reports.next().await? {
+                    printer.data(&format!("{clear}{}", self.show(&self.select(report)?)))?;
                 }
-                // It may be restarting.
-                None if !told => {
-                    printer.note("note", &format!("no controller answers at {}; waiting", controller.place()))?;
-                    (told, shown) = (true, None);
-                }
-                None => {}
             }
-            tokio::time::sleep(LOOK).await;
+            if !told {
+                // It may be restarting.
+                printer.note("note", &format!("no controller answers at {}; waiting", controller.place()))?;
+                told = true;
+            }
+            controller.comes().await;
         }
     }
 
@@ -117,17 +106,10 @@ impl Status {
     async fn observe(&self) -> anyhow::Result<Vec<ObservedRunner>> {
         let input = Files::of(&self.files)?.look()?;
         let engine = self.engine.connect(&input, &Environment::system())?;
-        let mut observations = engine.engine.observe();
-        let first = tokio::time::timeout(PATIENCE, observations.next()).await.context("the engine does not answer")?;
-        let mut runners = match first {
-            Some(Observation::Snapshot(runners)) => runners,
-            Some(Observation::Unreachable(words)) => bail!("the engine cannot be asked: {words}"),
-            _ => bail!("the engine does not say what it has"),
-        };
+        let mut runners = snapshot(&*engine.engine).await?;
         let owned =
             |runner: &ObservedRunner, name: &String| [&runner.owner.scale_set, &runner.owner.resource].contains(&name);
         runners.retain(|runner| self.name.as_ref().is_none_or(|name| owned(runner, name)));
-        runners.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(runners)
     }
 }

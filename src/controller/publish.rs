@@ -130,6 +130,7 @@ fn describe(record: &Record) -> RunnerStatus {
         job: record.job.message().map(job_words),
         created_at: record.milestones.created,
         reason: record.removal_reason().map(|reason| reason.name().to_owned()).or(record.waiting().map(str::to_owned)),
+        manifest: Some(record.manifest.clone()),
     }
 }
 

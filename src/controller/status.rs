@@ -78,6 +78,9 @@ pub struct RunnerStatus {
     pub created_at: Timestamp,
     /// What it waits for, or why it is removed.
     pub reason: Option<String>,
+    /// Hash of the manifest it was made from; empty if it is outdated whatever that is.
+    #[serde(default)]
+    pub manifest: Option<String>,
 }
 
 /// Where a runner is in its life.

@@ -2,13 +2,16 @@
 //! `deskrun add` and `deskrun remove` ask for.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json};
 use axum::routing::{get, post};
+use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -102,12 +105,13 @@ impl Removed {
     }
 }
 
-/// `GET /v1/status`; `POST /v1/reload`, which answers when the files are served as they are; `POST /v1/remove/NAME`, which
+/// `GET /v1/status`; `GET /v1/status/watch`, a line now and one whenever something has changed; `POST /v1/reload`, which answers when the files are served as they are; `POST /v1/remove/NAME`, which
 /// answers when the resource of that name is gone, or with 404 if it is not served.
 pub fn status_router(operator: Handle, reload: Reload) -> Router {
     let again = reload.clone();
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/status/watch", get(watch))
         .route("/v1/reload", post(async move || reloaded(&again).await))
         .route("/v1/remove/{name}", post(remove));
     router.with_state((operator, reload))
@@ -139,6 +143,25 @@ async fn remove(
 
 async fn status(State((operator, _)): State<(Handle, Reload)>) -> Json<Report> {
     Json(with(&operator, Operator::report))
+}
+
+async fn watch(State((operator, _)): State<(Handle, Reload)>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(reports(operator)))
+}
+
+/// A line for each report that differs from the one before. Whoever reads slowly misses some, and never the last.
+fn reports(operator: Handle) -> impl Stream<Item = Result<String, Infallible>> {
+    stream::unfold((operator, None), async |(operator, shown)| {
+        loop {
+            // In this order: what changes after the report is made rings as well.
+            let (changed, report) = with(&operator, |operator| (operator.changed(), operator.report()));
+            if shown.as_ref() != Some(&report) {
+                let line = serde_json::to_string(&report).unwrap_or_default() + "\n";
+                return Some((Ok(line), (operator, Some(report))));
+            }
+            changed.await;
+        }
+    })
 }
 
 async fn metrics(State(operator): State<Handle>) -> impl IntoResponse {

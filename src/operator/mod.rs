@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, select_all};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -33,6 +34,8 @@ pub struct Operator {
     served: BTreeMap<String, Served>,
     /// Ends of scale sets that are being taken out.
     leaving: Vec<Served>,
+    /// Rings when scale sets come or go.
+    served_changed: watch::Sender<()>,
     /// Resources that are taken out for good; they are not served again, whatever the files say meanwhile.
     removals: BTreeMap<String, Removal>,
 }
@@ -64,7 +67,8 @@ impl Operator {
         let observer = Observer::new(shared.slots.clone(), controller.clone());
         let observing = tokio::spawn(observer.clone().run(Arc::clone(&shared.engine)));
         let (served, leaving, removals) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { shared, observer, controller, background: [observing, sweeping], served, leaving, removals }
+        let (background, served_changed) = ([observing, sweeping], watch::Sender::new(()));
+        Self { shared, observer, controller, background, served, leaving, served_changed, removals }
     }
 
     /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as
@@ -101,6 +105,7 @@ impl Operator {
         }
         self.leaving.retain(Served::is_at_work);
         self.observer.all_are_subscribed();
+        self.served_changed.send_replace(());
     }
 
     fn serve(&self, desired: Desired) -> Served {
@@ -134,6 +139,18 @@ impl Operator {
     /// The statuses, as they change.
     pub fn statuses(&self) -> Vec<watch::Receiver<ScaleSetStatus>> {
         self.served.values().map(|served| served.status.clone()).collect()
+    }
+
+    /// Waits until a report would say something else than one that is made after this call.
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let statuses = self.served.values().chain(&self.leaving).map(|served| served.status.clone());
+        // Those of controllers that have ended do not change any more.
+        let mut changes: Vec<_> = statuses.filter(|status| status.has_changed().is_ok()).map(ring).collect();
+        let mut served_changed = self.served_changed.subscribe();
+        async move {
+            changes.push(Box::pin(async move { drop(served_changed.changed().await) }));
+            select_all(changes).await;
+        }
     }
 
     /// What is counted.
@@ -176,9 +193,15 @@ impl Operator {
         }
         if !keys.is_empty() {
             self.removals.insert(resource.to_owned(), Removal::begin(tasks));
+            self.served_changed.send_replace(());
         }
         self.removals.get(resource).cloned().map(Removal::outcome)
     }
+}
+
+fn ring(mut status: watch::Receiver<ScaleSetStatus>) -> BoxFuture<'static, ()> {
+    status.mark_unchanged();
+    Box::pin(async move { drop(status.changed().await) })
 }
 
 /// Removes what a dead process left behind, however often that fails; and looks again a little later: what that process had

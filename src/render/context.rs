@@ -114,7 +114,7 @@ impl<'a> Context<'a> {
                 resource: &scale_set.name,
                 instance: instance.number.unwrap_or(0),
                 namespace: &scale_set.namespace,
-                config_url_hash: scale_set.config_url.as_deref().map_or_else(|| "none".to_owned(), url_hash),
+                config_url_hash: scale_set.config_url.as_deref().map_or_else(|| "none".to_owned(), config_url_hash),
                 slot_pools: instance.slot_pools(scale_set),
             },
             timeouts: json!({"grace": scale_set.timeouts.grace.as_secs()}),
@@ -276,8 +276,8 @@ fn certificate_authority(scale_set: &ScaleSet, name: &str) -> Value {
     }
 }
 
-/// Short enough for a label, long enough that two URLs of one user never meet.
-fn url_hash(url: &str) -> String {
+/// The label of a URL that scale sets are registered at. Short enough, long enough that two URLs of one user never meet.
+pub fn config_url_hash(url: &str) -> String {
     let normalised = url.trim_matches('/').to_ascii_lowercase();
     short_hash(&normalised, 6)
 }

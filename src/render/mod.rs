@@ -19,6 +19,7 @@ mod prepare;
 mod short_hash;
 mod template;
 
+pub use context::config_url_hash;
 pub use error::{RenderError, TemplateError};
 pub use explain::{Explained, Place, Previous, explain};
 pub use hole::RunnerIdentity;

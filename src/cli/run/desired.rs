@@ -15,11 +15,11 @@ use crate::github::{
     Identity, Transport, counted, over_http,
 };
 use crate::layers::stack;
-use crate::manifest::EngineKind;
+use crate::manifest::{EngineKind, OwnerReference};
 use crate::metrics::Metrics;
 use crate::operator::Desired;
 use crate::render::{Request, prepare};
-use crate::scale_set::{CertificateAuthority, ScaleSet};
+use crate::scale_set::{CertificateAuthority, Instance, ScaleSet};
 
 /// Makes what is served out of files, again and again.
 pub(in crate::cli) struct Sources {
@@ -42,28 +42,15 @@ impl Sources {
         for validated in &input.scale_sets {
             let scale_set = &validated.scale_set;
             let service = self.service(scale_set)?;
-            let layers = input.layers(scale_set, &[])?;
-            for instance in scale_set.instances() {
-                let stack = stack(scale_set, self.engine, &layers)?;
-                let controller = &self.place.controller;
-                let request = Request {
-                    scale_set,
-                    instance: &instance,
-                    engine: self.engine,
-                    stack: &stack,
-                    controller,
-                    owner: None,
-                };
-                let prepared = prepare(&request)?;
-                for unhonoured in &prepared.unhonoured {
+            for specification in specifications(scale_set, input, self.engine, &self.place.controller, None)? {
+                for unhonoured in &specification.prepared.unhonoured {
                     tracing::warn!(
-                        scale_set = instance.name,
+                        scale_set = specification.name,
                         field = unhonoured.path,
                         "not honoured: {}",
                         unhonoured.reason
                     );
                 }
-                let specification = Specification::new(scale_set, &instance, prepared);
                 let key = format!("{} {}", specification.config_url, specification.name);
                 let memory = Arc::new(self.place.session(&key));
                 let desired = Desired { specification, service: service.clone(), memory };
@@ -71,7 +58,7 @@ impl Sources {
                     all.iter().all(|other: &Desired| other.key() != key),
                     "{}: a second scale set `{}` at {}: rename one of the two",
                     scale_set.file,
-                    instance.name,
+                    desired.specification.name,
                     desired.specification.config_url,
                 );
                 all.push(desired);
@@ -120,6 +107,22 @@ impl Sources {
         let metrics = self.metrics.clone();
         Ok(counted(transport, move |call| metrics.github_called(call)))
     }
+}
+
+/// What a controller of this id would serve for a resource, one for each instance.
+pub(in crate::cli) fn specifications(
+    scale_set: &ScaleSet,
+    input: &Input,
+    engine: EngineKind,
+    controller: &str,
+    owner: Option<&OwnerReference>,
+) -> anyhow::Result<Vec<Specification>> {
+    let stack = stack(scale_set, engine, &input.layers(scale_set, &[])?)?;
+    let specification = |instance: Instance| {
+        let request = Request { scale_set, instance: &instance, engine, stack: &stack, controller, owner };
+        Ok(Specification::new(scale_set, &instance, prepare(&request)?))
+    };
+    scale_set.instances().into_iter().map(specification).collect()
 }
 
 /// Reads the credentials; files are relative to the file that names them.

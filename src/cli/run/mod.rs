@@ -24,10 +24,10 @@ use crate::problem::Problems;
 use crate::telemetry::{self, LogForm};
 pub(super) use assemble::assemble;
 use desired::Sources;
-pub(super) use desired::load as load_credentials;
+pub(super) use desired::{load as load_credentials, specifications};
 pub(super) use engine::EngineArguments;
 pub(super) use files::{Files, configuration_folder, configured};
-pub(super) use place::{Place, PlaceArguments, socket_path};
+pub(super) use place::{Place, PlaceArguments, controller_id, socket_path};
 pub(super) use signals::Signals;
 
 /// Commands that wait for the files to be read anew; few people type at once.

@@ -26,6 +26,13 @@ pub(in crate::cli) struct PlaceArguments {
     controller: Option<String>,
 }
 
+impl PlaceArguments {
+    /// Where a controller of these arguments listens.
+    pub(in crate::cli) fn socket(&self) -> anyhow::Result<PathBuf> {
+        socket_path(self.socket.as_deref(), self.state.as_deref())
+    }
+}
+
 /// The places of one controller. Held as long as it lives.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Place {
@@ -102,6 +109,22 @@ impl Place {
         // A socket that is left over is replaced by the next start.
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+/// The id that a controller of this place has, or would have. Nothing is taken or made.
+pub(in crate::cli) fn controller_id(arguments: &PlaceArguments) -> anyhow::Result<String> {
+    if let Some(id) = &arguments.controller {
+        return id_given(id);
+    }
+    let state = state_folder(arguments.state.as_deref())?;
+    let state = match state.canonicalize() {
+        Ok(state) => state,
+        // It is made by the first start.
+        Err(_) => {
+            std::path::absolute(&state).with_context(|| format!("cannot find the state folder {}", state.display()))?
+        }
+    };
+    Ok(id_of_host(&state))
 }
 
 /// Where a controller's socket is: what is given, or the default.

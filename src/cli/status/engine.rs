@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::table::{age, one_line};
-use crate::cli::output::{NOTHING, Table};
+use crate::cli::output::{NOTHING, Table, age, one_line};
 use crate::engine::{ObservedRunner, RunnerPhase};
 use crate::operator::STATUS_VERSION;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::cli::output::{NOTHING, Table};
+use crate::cli::output::{NOTHING, Table, age, one_line};
 use crate::controller::{RunnerPhase, ScaleSetStatus};
 use crate::operator::Report;
 
@@ -83,21 +83,6 @@ fn slots(report: &Report, pools: &BTreeSet<&String>) -> String {
     table.text()
 }
 
-/// Job names are free text, and a terminal obeys what is not text.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
-/// How long something is there, in its largest unit.
-pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
-    match now.duration_since(since).as_secs().max(0) {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -114,6 +99,7 @@ mod tests {
             job: job.map(str::to_owned),
             created_at: Timestamp::UNIX_EPOCH,
             reason: None,
+            manifest: None,
         };
         let scale_set = ScaleSetStatus {
             name: "metal".to_owned(),
@@ -160,12 +146,5 @@ POOL          SLOT  HOLDER
 not served any more: old-x7
 ";
         assert_eq!(text(&report(), now), expected);
-    }
-
-    #[test]
-    fn an_age_is_told_in_its_largest_unit_and_never_negative() {
-        for (seconds, words) in [(-5, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (200_000, "2d")] {
-            assert_eq!(age(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap()), words);
-        }
     }
 }
