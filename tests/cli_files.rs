@@ -279,6 +279,101 @@ fn without_a_controller_remove_does_it_itself_and_status_says_what_is_missing() 
 }
 
 #[test]
+fn a_plan_tells_what_would_change_and_which_busy_runner_that_waits_for() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    user.deskrun(&["add", "metal", "--repository", &github.url, "--pat-file", "token", "--min-runners", "1"])
+        .succeeded();
+    let plan = |more: &[&str]| user.deskrun(&[&["plan", "--engine", "memory"], more].concat()).succeeded();
+    let new = plan(&[]);
+    assert!(
+        new.stdout.starts_with("SCALE SET  PLAN  STAY  ROLLED  WAITED FOR\nmetal      new   0     0       0\n"),
+        "{}",
+        new.stdout
+    );
+    assert!(new.stdout.contains("\n  not honoured: spec.initContainers[dind]: "), "{}", new.stdout);
+    assert!(new.stderr.contains("who is busy is not known"), "{}", new.stderr);
+
+    let _controller = user.controller();
+    user.until_listening("metal");
+    let gate = user.path("gate");
+    let script = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
+    github.queue(&user, &["--run", &script]).succeeded();
+    let phases = || {
+        let report: Value = serde_json::from_str(&user.deskrun(&["status", "-o", "json"]).stdout).expect("JSON");
+        let runners = report["scaleSets"][0]["runners"].as_array().expect("a list").clone();
+        let mut phases: Vec<String> =
+            runners.iter().map(|runner| runner["phase"].as_str().expect("text").to_owned()).collect();
+        phases.sort();
+        phases
+    };
+    user.until("a busy and an idle runner", || phases() == ["busy", "idle"]);
+    let same = plan(&[]);
+    assert!(same.stdout.contains("\nmetal      unchanged  2     0       0\n"), "{}", same.stdout);
+    assert_eq!(same.stderr, "note: nothing would change\n");
+
+    let text = user.text("config/metal.yaml");
+    std::fs::write(user.path("more.yaml"), text.replace("minRunners: 1", "minRunners: 1\n  maxRunners: 9"))
+        .expect("a file");
+    std::fs::write(user.path("image.yaml"), text.replace("minRunners: 1", "minRunners: 1\n  image: other/image:1"))
+        .expect("a file");
+    let rolled = plan(&["-f", "image.yaml", "-o", "json"]);
+    assert_eq!(rolled.stderr, "");
+    let rolled: Value = serde_json::from_str(&rolled.stdout).expect("JSON");
+    let scale_set = &rolled["scaleSets"][0];
+    assert_eq!((&scale_set["action"], &scale_set["changes"]), (&"change".into(), &Value::Array(Vec::new())));
+    let mut fates: Vec<(&str, &str)> = scale_set["runners"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|runner| (runner["phase"].as_str().expect("text"), runner["fate"].as_str().expect("text")))
+        .collect();
+    fates.sort_unstable();
+    assert_eq!(fates, [("busy", "waits-for-job"), ("idle", "rolled")]);
+    let more = plan(&["-f", "more.yaml"]);
+    assert!(more.stdout.contains("maxRunners: 4 -> 9"), "{}", more.stdout);
+    let others = text.replace("name: metal", "name: iron");
+    std::fs::write(user.path("iron.yaml"), others).expect("a file");
+    let others = plan(&["-f", "iron.yaml"]);
+    let rows: Vec<Vec<&str>> = others.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["iron", "new", "0", "0", "0"], "{}", others.stdout);
+    assert!(rows.contains(&vec!["metal", "let", "go", "0", "1", "1"]), "{}", others.stdout);
+    File::create(&gate).expect("a file");
+}
+
+#[test]
+fn the_doctor_tries_credentials_out_and_names_what_is_wrong_with_them() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    user.add("metal", &github).succeeded();
+    let well = user.deskrun(&["doctor", "--engine", "memory"]).succeeded();
+    assert!(
+        well.stdout.contains(&format!(
+            "ok: metal: the credentials may register runners at {}; it is not there yet\n",
+            github.url
+        )),
+        "{}",
+        well.stdout
+    );
+    assert_eq!(well.stderr, "");
+    assert!(github.scale_sets(&user).is_empty(), "looking makes nothing");
+
+    std::fs::write(user.path("token"), "ghp_other").expect("a file");
+    let ill = user.deskrun(&["doctor", "--engine", "memory"]);
+    assert_eq!((ill.code, ill.stderr.as_str()), (Some(1), ""), "{}", ill.stdout);
+    let words = "problem: metal: cannot get a registration token: 401 ";
+    assert!(ill.stdout.contains(words) && !ill.stdout.contains("ghp_other"), "{}", ill.stdout);
+    assert!(ill.stdout.contains("hint: the token is wrong, expired or revoked"), "{}", ill.stdout);
+
+    let nowhere = user.deskrun(&["doctor", "--offline", "-o", "json", "--host", "ssh://root@127.0.0.1:1/p.sock"]);
+    assert_eq!(nowhere.code, Some(1), "{}", nowhere.stderr);
+    let findings: Value = serde_json::from_str(&nowhere.stdout).expect("JSON");
+    let last = findings.as_array().expect("a list").last().expect("a finding").clone();
+    assert_eq!(last["level"], "problem");
+    assert!(last["text"].as_str().expect("text").contains("cannot ask Podman about its host"), "{last}");
+}
+
+#[test]
 fn what_could_not_be_served_is_not_written_and_the_flag_is_named() {
     let user = User::new();
     let add = |more: &[&str]| {

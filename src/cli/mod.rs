@@ -5,6 +5,7 @@ mod add;
 mod cluster;
 mod crd;
 mod demo;
+mod doctor;
 mod input;
 mod list;
 mod output;
@@ -40,6 +41,8 @@ enum Command {
     Render(Box<render::Render>),
     /// Show what would change if files were served now, and which busy runners that would wait for
     Plan(Box<plan::Plan>),
+    /// Look what this host or cluster lacks for what files ask for
+    Doctor(Box<doctor::Doctor>),
     /// Serve runner scale sets: the controller, standalone
     Run(Box<run::Run>),
     /// Show the main job end to end on this machine, and leave nothing behind
@@ -94,6 +97,7 @@ impl Cli {
         match self.command {
             Command::Render(render) => render.run(printer),
             Command::Plan(plan) => block_on(plan.run(printer)),
+            Command::Doctor(doctor) => block_on(doctor.run(printer)),
             Command::Run(run) => block_on(run.run(printer)),
             Command::Demo(demo) => block_on(demo.run(printer)),
             Command::Status(status) => block_on(status.run(printer)),

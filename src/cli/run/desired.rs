@@ -68,45 +68,56 @@ impl Sources {
     }
 
     fn service(&mut self, scale_set: &ScaleSet) -> anyhow::Result<ActionsService> {
-        let missing = |field: &str, way: &str| {
-            format!(
-                "{}: `spec.{field}` is missing in `{}`, and is needed to run: {way}",
-                scale_set.file, scale_set.name
-            )
-        };
-        let url = scale_set.config_url.as_deref().with_context(|| {
-            missing("githubConfigUrl", "give the URL of the repository, organisation or enterprise")
-        })?;
-        let credentials = scale_set.credentials.as_ref().with_context(|| {
-            let way = "give `{patFile: …}`, `{patEnv: …}` or `{app: …}`; `githubConfigSecret` is for clusters";
-            missing("credentials", way)
-        })?;
-        let key = format!("{url} {credentials:?} {:?}", scale_set.certificate_authority);
+        let key = service_key(scale_set);
         if let Some(service) = self.services.get(&key) {
             return Ok(service.clone());
         }
-        let credentials = load(credentials, &scale_set.file).with_context(|| {
-            format!("{}: `spec.credentials` of `{}` cannot be used", scale_set.file, scale_set.name)
-        })?;
-        let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default()).with_context(|| {
-            format!("{}: `spec.githubConfigUrl` of `{}` cannot be used", scale_set.file, scale_set.name)
-        })?;
-        let identity = Identity { subsystem: "controller", scale_set_id: 0 };
-        let transport = self.transport(scale_set)?;
-        let service = ActionsService::new(config_url, credentials, transport, self.environment.clone(), &identity);
+        let metrics = self.metrics.clone();
+        let over = |transport| counted(transport, move |call| metrics.github_called(call));
+        let service = service(scale_set, &self.environment, "controller", over)?;
         self.services.insert(key, service.clone());
         Ok(service)
     }
+}
 
-    fn transport(&self, scale_set: &ScaleSet) -> anyhow::Result<Transport> {
-        let certificate_authorities = match &scale_set.certificate_authority {
-            Some(CertificateAuthority::Inline(pem)) => vec![pem.clone()],
-            _ => Vec::new(),
-        };
-        let transport = over_http(&HttpOptions { proxy: None, certificate_authorities })?;
-        let metrics = self.metrics.clone();
-        Ok(counted(transport, move |call| metrics.github_called(call)))
-    }
+/// Scale sets with the same one may share a client.
+pub(in crate::cli) fn service_key(scale_set: &ScaleSet) -> String {
+    let ScaleSet { config_url, credentials, certificate_authority, .. } = scale_set;
+    format!("{config_url:?} {credentials:?} {certificate_authority:?}")
+}
+
+/// A client for a scale set that a file describes; nothing is sent yet. `over` may lay something around the transport.
+pub(in crate::cli) fn service(
+    scale_set: &ScaleSet,
+    environment: &Environment,
+    subsystem: &'static str,
+    over: impl FnOnce(Transport) -> Transport,
+) -> anyhow::Result<ActionsService> {
+    let missing = |field: &str, way: &str| {
+        format!("{}: `spec.{field}` is missing in `{}`, and is needed to run: {way}", scale_set.file, scale_set.name)
+    };
+    let url = scale_set
+        .config_url
+        .as_deref()
+        .with_context(|| missing("githubConfigUrl", "give the URL of the repository, organisation or enterprise"))?;
+    let credentials = scale_set.credentials.as_ref().with_context(|| {
+        let way = "give `{patFile: …}`, `{patEnv: …}` or `{app: …}`; `githubConfigSecret` is for clusters";
+        missing("credentials", way)
+    })?;
+    let unusable = |field: &str| format!("{}: `spec.{field}` of `{}` cannot be used", scale_set.file, scale_set.name);
+    let credentials = load(credentials, &scale_set.file).with_context(|| unusable("credentials"))?;
+    let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default()).with_context(|| unusable("githubConfigUrl"))?;
+    let identity = Identity { subsystem, scale_set_id: 0 };
+    let transport = over(transport(scale_set)?);
+    Ok(ActionsService::new(config_url, credentials, transport, environment.clone(), &identity))
+}
+
+fn transport(scale_set: &ScaleSet) -> anyhow::Result<Transport> {
+    let certificate_authorities = match &scale_set.certificate_authority {
+        Some(CertificateAuthority::Inline(pem)) => vec![pem.clone()],
+        _ => Vec::new(),
+    };
+    Ok(over_http(&HttpOptions { proxy: None, certificate_authorities })?)
 }
 
 /// What a controller of this id would serve for a resource, one for each instance.

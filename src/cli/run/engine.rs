@@ -53,6 +53,14 @@ impl EngineArguments {
         Ok(Connected { engine, kind: EngineKind::Podman })
     }
 
+    /// The Podman host that is meant; `None` for the engine in memory.
+    pub(in crate::cli) fn podman(&self, input: &Input) -> anyhow::Result<Option<PodmanEngine>> {
+        match self.engine {
+            EngineChoice::Memory => Ok(None),
+            EngineChoice::Podman => Ok(Some(PodmanEngine::new(&self.address(input)?))),
+        }
+    }
+
     fn address(&self, input: &Input) -> anyhow::Result<PodmanAddress> {
         let home = std::env::home_dir();
         if let Some(url) = &self.host {

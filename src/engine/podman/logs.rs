@@ -24,7 +24,7 @@ impl Inner {
 }
 
 /// Takes the text out of its frames: one byte for which output it was, three of nothing, four for the length.
-fn text(mut frames: &[u8]) -> String {
+pub(super) fn text(mut frames: &[u8]) -> String {
     const HEAD: usize = 8;
     let mut bytes = Vec::with_capacity(frames.len());
     while let Some((head, rest)) = frames.split_at_checked(HEAD) {

@@ -15,6 +15,7 @@ mod judge;
 mod logs;
 mod making;
 mod observe;
+mod probe;
 mod remove;
 mod service;
 mod ssh;
@@ -22,6 +23,7 @@ mod sweep;
 mod version;
 mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use address::{AddressError, PodmanAddress};
+pub use probe::{PathKind, PodmanHostFacts, Trial};
 
 use self::failure::failure;
 use self::making::{Making, SharedVolumes};
@@ -64,6 +67,12 @@ impl PodmanEngine {
             shared: SharedVolumes::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+}
+
+impl fmt::Display for PodmanEngine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.inner.name)
     }
 }
 

@@ -134,6 +134,29 @@ impl Service {
         self.list(&format!("containers/json?all=true&filters={}", filters(&json!({"label": [label]})))).await
     }
 
+    /// What the host says of itself.
+    pub(super) async fn info(&self) -> Result<Value, CallError> {
+        read(&self.get("info").await?)
+    }
+
+    pub(super) async fn image_exists(&self, image: &str) -> Result<bool, CallError> {
+        // The route takes the slashes of an image's name as they are.
+        let image = encode(image).replace("%2F", "/").replace("%3A", ":").replace("%40", "@");
+        Ok(found(self.get(&format!("images/{image}/exists")).await)?.is_some())
+    }
+
+    /// Makes a container outside of any pod; its id.
+    pub(super) async fn create_container(&self, specification: &Value) -> Result<String, CallError> {
+        let answer = self.call(Method::POST, "containers/create", specification.to_string().into(), SHORT).await?;
+        let made: Value = read(&answer)?;
+        Ok(made["Id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) async fn start_container(&self, container: &str) -> Result<(), CallError> {
+        let path = format!("containers/{}/start", encode(container));
+        self.call(Method::POST, &path, Bytes::new(), SHORT).await.map(drop)
+    }
+
     pub(super) async fn remove_container(&self, id: &str) -> Result<bool, CallError> {
         Ok(found(self.delete(&format!("containers/{}?force=true&v=true", encode(id))).await)?.is_some())
     }
