@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deskrun::engine::podman::{PodmanAddress, PodmanEngine};
+use deskrun::demo::IMAGE;
+use deskrun::engine::podman::{PathKind, PodmanAddress, PodmanEngine, Trial};
 use deskrun::engine::{Engine, EngineError, RunnerPhase};
-use libtest_mimic::Trial;
+use libtest_mimic::Trial as Test;
 use serde_json::json;
 
 use crate::bench::{Behaviour, Bench};
@@ -13,7 +14,7 @@ use crate::conformance::{GRACE, runner, secret};
 use crate::podman_bench::PodmanBench;
 use crate::watcher::Watcher;
 
-pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Trial> {
+pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Test> {
     macro_rules! trials {
         ($($name:ident),* $(,)?) => {
             vec![$(crate::trial(stringify!($name), "podman", bench.cloned(), runtime, |bench| async move { $name(&bench).await })),*]
@@ -26,7 +27,22 @@ pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtim
         a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed,
         a_socket_that_is_not_podmans_is_refused_in_words,
         what_is_not_deskruns_is_left_alone,
+        a_host_tells_what_it_is_and_a_container_what_it_sees_of_it,
     ]
+}
+
+async fn a_host_tells_what_it_is_and_a_container_what_it_sees_of_it(bench: &PodmanBench) {
+    let engine = bench.podman_engine();
+    let host = engine.host().await.unwrap();
+    assert!(host.version.starts_with(['4', '5']) && host.cgroups.starts_with('v'), "{host:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("file"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    let paths = [path(""), path("file"), path("socket"), path("none")];
+    let seen = engine.try_out(IMAGE, &paths).await.unwrap();
+    assert_eq!(seen, Trial::Saw(vec![PathKind::Directory, PathKind::File, PathKind::Socket, PathKind::Missing]));
+    assert_eq!(engine.try_out("localhost/no-such-image:1", &paths).await.unwrap(), Trial::NoImage);
 }
 
 async fn the_secret_is_gone_when_the_runner_is_made(bench: &PodmanBench) {
