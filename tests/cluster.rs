@@ -4,6 +4,8 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "cluster/goldens.rs"]
+mod goldens;
 #[path = "cluster/played.rs"]
 mod played;
 mod support;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let conclusion = libtest_mimic::run(&arguments, played::add(trials).list);
+    let conclusion = libtest_mimic::run(&arguments, goldens::add(played::add(trials)).list);
     // Its processes end here, also if a test that failed still holds it.
     drop(cluster);
     conclusion.exit_code()

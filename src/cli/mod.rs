@@ -26,6 +26,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use printer::Printer;
+pub use run::StandIn;
 
 /// GitHub Actions runners that start warm, on your own metal.
 #[derive(Debug, Parser)]

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams, WatchParams};
+use kube::core::WatchEvent;
 use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
-use crate::cluster::{Fate, Node, process};
+use crate::cluster::{ControlPlane, FakeKubelet, Fate, Node, Options, process};
 use crate::{Cluster, Trials};
 
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
@@ -21,6 +22,8 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("a_process_gets_its_environment_and_its_lines_are_logs", environment_and_logs)
         .test("pods_of_a_lost_node_stay_as_they_are_until_it_is_back", a_lost_node)
         .test("a_pod_goes_with_its_owner", a_pod_goes_with_its_owner)
+        .test("a_stand_in_runs_in_a_pod", a_stand_in_runs)
+        .test("a_restarted_api_server_has_its_objects_and_expired_watches_are_told", restarts)
         .test("five_hundred_pods_at_once", five_hundred_pods)
 }
 
@@ -162,6 +165,50 @@ async fn a_pod_goes_with_its_owner(cluster: Arc<Cluster>) {
     until(&pods, "owned", |pod| phase(pod) == "Running").await;
     maps.delete("owner", &DeleteParams::default()).await.expect("it can be deleted");
     gone(&pods, "owned").await;
+}
+
+async fn a_stand_in_runs(cluster: Arc<Cluster>) {
+    let (namespace, pods) = fresh(&cluster).await;
+    cluster.kubelet.behave(&namespace, |_| Fate::stand_in());
+    // What it would do with a JIT config is its own business.
+    make(&pods, "idle", &json!({})).await;
+    until(&pods, "idle", |pod| phase(pod) == "Succeeded").await;
+    let logs = pods.logs("idle", &LogParams::default()).await.expect("logs");
+    assert!(logs.starts_with("the JIT config cannot be used"), "{logs}");
+}
+
+/// On a control plane of its own: others would notice.
+async fn restarts(_: Arc<Cluster>) {
+    let control_plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.expect("it starts");
+    let kubelet = FakeKubelet::start(control_plane.client()).await.expect("it starts");
+    kubelet.add_node(Node::new("node-1")).await;
+    let namespace = control_plane.namespace(&[]).await;
+    let pods: Api<Pod> = Api::namespaced(control_plane.client(), &namespace);
+    make(&pods, "before", &json!({})).await;
+    let before = until(&pods, "before", |pod| phase(pod) == "Running").await;
+    control_plane.expire_watches().await;
+    let (account, _) = control_plane.service_account(&namespace, "default").await;
+    let forbidden = Api::<Pod>::namespaced(account, &namespace).list(&ListParams::default()).await;
+    assert!(matches!(forbidden, Err(kube::Error::Api(status)) if status.is_forbidden()));
+    let version = before.metadata.resource_version.expect("a version");
+    let first = match pods.watch(&WatchParams::default(), &version).await {
+        Ok(watch) => watch.boxed().next().await.expect("an event"),
+        Err(error) => Err(error),
+    };
+    let code = match first {
+        Ok(WatchEvent::Error(status)) | Err(kube::Error::Api(status)) => status.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code, 410);
+    // The kubelet's own watch has gone through the same.
+    make(&pods, "after", &json!({})).await;
+    until(&pods, "after", |pod| phase(pod) == "Running").await;
+    kubelet.end(&namespace, "before", 0);
+    until(&pods, "before", |pod| phase(pod) == "Succeeded").await;
+    let told = control_plane.audit().iter().any(|event| {
+        event["verb"] == "list" && event["responseStatus"]["code"] == 403 && event["objectRef"]["resource"] == "pods"
+    });
+    assert!(told, "the audit log knows who asked for what");
 }
 
 async fn five_hundred_pods(cluster: Arc<Cluster>) {

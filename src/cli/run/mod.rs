@@ -29,6 +29,7 @@ pub(super) use engine::EngineArguments;
 pub(super) use files::{Files, configuration_folder, configured};
 pub(super) use place::{Place, PlaceArguments, controller_id, socket_path};
 pub(super) use signals::Signals;
+pub use stand_in::StandIn;
 
 /// Commands that wait for the files to be read anew; few people type at once.
 const REQUESTS: usize = 8;

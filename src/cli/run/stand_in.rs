@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::engine::memory::{Process, Start};
 use crate::simulator::stand_in::{self, JIT_CONFIG};
 
-/// Runs stand-ins below a folder of temporary files.
+/// Runs stand-ins below a folder of temporary files: what `--engine memory` runs in place of containers.
 #[derive(Debug, Default)]
-pub(super) struct StandIn {
+pub struct StandIn {
     count: AtomicU64,
 }
 

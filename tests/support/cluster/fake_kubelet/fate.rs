@@ -57,6 +57,11 @@ impl Fate {
         }))
     }
 
+    /// Does what a container of the demo's image does: the stand-in for GitHub's runner, as a task of the test.
+    pub fn stand_in() -> Self {
+        Self::Runs(Arc::new(deskrun::cli::StandIn::default()))
+    }
+
     /// The same, so much later.
     pub fn late(self, after: Duration) -> Self {
         Self::Late(after, Box::new(self))
