@@ -1,5 +1,7 @@
 //! What an engine says when it cannot.
 
+use std::borrow::Cow;
+
 /// A call to an engine that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -30,7 +32,7 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
         /// The way out, where we know one.
-        hint: Option<&'static str>,
+        hint: Option<Cow<'static, str>>,
     },
     /// The engine tried and failed; the next runner may succeed.
     #[error("cannot {call}: {message}")]
@@ -44,11 +46,11 @@ pub enum EngineError {
 
 impl EngineError {
     /// The way out, where we know one.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Refused { hint, .. } => *hint,
+            Self::Refused { hint, .. } => hint.as_deref(),
             Self::Unreachable { .. } => {
-                Some("is it up, and does its socket accept connections? Runners that run go on meanwhile")
+                Some("is it up, and does it accept connections? Runners that run go on meanwhile")
             }
             Self::NoRoom { .. } | Self::Failed { .. } => None,
         }

@@ -5,6 +5,8 @@
 //! manifest's pod looks for it and shows it to no one.
 
 mod error;
+pub mod kubernetes;
+mod making;
 pub mod memory;
 mod observation;
 pub mod podman;
@@ -51,6 +53,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Removes what the controller of this id left behind when it was killed: secrets and volumes without a runner, pods
     /// that were made and never started. What this process is making is left alone. Returns how many things were removed.
     fn sweep<'a>(&'a self, controller: &'a str) -> BoxFuture<'a, Result<usize, EngineError>>;
+
+    /// Notes at the runner which job it has, for people who look at what the engine shows. An engine that has no place for it
+    /// does nothing; nothing depends on it.
+    fn note_job<'a>(&'a self, runner: &'a str, job: &'a str) -> BoxFuture<'a, Result<(), EngineError>> {
+        let _ = (runner, job);
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// What of a manifest this engine will not do, beyond what the translation of the manifest already says.
     fn unhonoured(&self, manifest: &RunnerManifest) -> Vec<Unhonoured>;

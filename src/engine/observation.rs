@@ -50,6 +50,8 @@ pub struct Owner {
     pub slot_pools: Vec<String>,
     /// Hash of the manifest it was made from.
     pub manifest: String,
+    /// The job it was noted to have, where the engine keeps such a note.
+    pub job: Option<String>,
 }
 
 /// Where a runner is in its life, judged by its `runner` container (`runner-pods.md` 8.5).
@@ -102,6 +104,8 @@ pub mod label {
     pub use crate::manifest::MANIFEST_LABEL as MANIFEST;
     /// Annotation: a JSON list of the slot's pools.
     pub const SLOT_POOLS: &str = "deskrun.dev/slot-pools";
+    /// Annotation: the job, for people.
+    pub const JOB: &str = "deskrun.dev/job";
 }
 
 impl Owner {
@@ -121,6 +125,7 @@ impl Owner {
                 .and_then(|pools| serde_json::from_str(pools).ok())
                 .unwrap_or_default(),
             manifest: text(label::MANIFEST),
+            job: annotations.get(label::JOB).cloned(),
         })
     }
 }

@@ -29,7 +29,11 @@ impl Inner {
             Some(labels) if labels.contains_key(label::RUNNER) => return Ok(()),
             Some(_) => {
                 let message = format!("the host has a pod {} that is not DeskRun's", manifest.name);
-                return Err(EngineError::Refused { call: CALL, message, hint: Some("remove or rename that pod") });
+                return Err(EngineError::Refused {
+                    call: CALL,
+                    message,
+                    hint: Some("remove or rename that pod".into()),
+                });
             }
             None => {}
         }

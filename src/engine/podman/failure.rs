@@ -34,7 +34,7 @@ pub(super) fn failure(call: &'static str, engine: &str, error: CallError) -> Eng
                 return EngineError::NoRoom { call, message };
             }
             match REFUSALS.iter().find(|(words, _)| message.contains(words)) {
-                Some((_, hint)) => EngineError::Refused { call, message, hint: *hint },
+                Some((_, hint)) => EngineError::Refused { call, message, hint: hint.map(Into::into) },
                 None => EngineError::Failed { call, message },
             }
         }

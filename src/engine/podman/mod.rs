@@ -13,7 +13,6 @@ mod ensure;
 mod failure;
 mod judge;
 mod logs;
-mod making;
 mod observe;
 mod probe;
 mod remove;
@@ -35,9 +34,9 @@ pub use address::{AddressError, PodmanAddress};
 pub use probe::{PathKind, PodmanHostFacts, Trial};
 
 use self::failure::failure;
-use self::making::{Making, SharedVolumes};
 use self::service::{CallError, Service};
 use self::version::Version;
+use super::making::{Making, SharedThings};
 use super::{Engine, EngineError, Observation};
 use crate::manifest::{RunnerManifest, Unhonoured};
 use crate::secret::Secret;
@@ -54,7 +53,7 @@ struct Inner {
     name: String,
     service: Service,
     making: Arc<Making>,
-    shared: SharedVolumes,
+    shared: SharedThings,
 }
 
 impl PodmanEngine {
@@ -64,7 +63,7 @@ impl PodmanEngine {
             name: address.to_string(),
             service: Service::new(address),
             making: Arc::default(),
-            shared: SharedVolumes::default(),
+            shared: SharedThings::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -1,12 +1,10 @@
-//! Which runners this process is making. Making one goes on when no one waits for it any more: what Podman has begun
+//! Which runners this process is making. Making one goes on when no one waits for it any more: what an engine has begun
 //! it ends, so only who waited for that knows what there is to remove.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
-
-use super::connection::lock;
 
 /// One turn per runner.
 #[derive(Debug, Default)]
@@ -49,15 +47,15 @@ impl Drop for Turn {
     }
 }
 
-/// Volumes that several runners use. One that a runner in the making needs has no user yet: it is not removed meanwhile,
+/// Things that several runners use. One that a runner in the making needs has no user yet: it is not removed meanwhile,
 /// and one that is being removed is not needed until it is gone.
 #[derive(Debug, Default)]
-pub(super) struct SharedVolumes {
+pub(super) struct SharedThings {
     locks: Mutex<BTreeMap<String, Arc<RwLock<()>>>>,
 }
 
-impl SharedVolumes {
-    /// Keeps these volumes until the guards are dropped. `names` are in an order that all callers share.
+impl SharedThings {
+    /// Keeps these until the guards are dropped. `names` are in an order that all callers share.
     pub(super) async fn keep(&self, names: impl IntoIterator<Item = String>) -> Vec<OwnedRwLockReadGuard<()>> {
         let mut kept = Vec::new();
         for name in names {
@@ -67,7 +65,7 @@ impl SharedVolumes {
         kept
     }
 
-    /// The right to remove a volume, if no runner in the making needs it.
+    /// The right to remove one of them, if no runner in the making needs it.
     pub(super) fn removal(&self, name: &str) -> Option<OwnedRwLockWriteGuard<()>> {
         self.lock_of(name).try_write_owned().ok()
     }
@@ -77,4 +75,9 @@ impl SharedVolumes {
         locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         locks.entry(name.to_owned()).or_default().clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds the lock panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,148 @@
+//! Making a runner: what it shares, its secret, its pod.
+//!
+//! The secret comes first, as the pod cannot start without it; a secret whose pod never came is found by a sweep. A pod is
+//! never applied: it would come back after its deletion, with a used JIT config.
+//!
+//! Making goes on in a task of its own when the caller stops waiting: what is on its way to the server may arrive after the
+//! removal that follows, so that waits for the end of this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::{EngineError, label};
+use super::documents;
+use super::failure::{self, ENGINE, failure};
+use super::service::{CallError, Kind};
+use super::{Inner, Made, companions};
+use crate::manifest::RunnerManifest;
+use crate::secret::Secret;
+
+const CALL: &str = "make a runner";
+/// Waits before what the server asked to repeat is repeated.
+const WAITS: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Why a runner was not made.
+enum Trouble {
+    Call(CallError),
+    Taken(Kind),
+}
+
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Inner {
+    pub(super) async fn ensure(
+        self: Arc<Self>,
+        manifest: &RunnerManifest,
+        jit_config: &Secret,
+    ) -> Result<(), EngineError> {
+        let turn = self.making.turn(&manifest.name).await;
+        let (manifest, jit_config) = (manifest.clone(), jit_config.clone());
+        let task = tokio::spawn(async move {
+            let namespace = self.namespace(&manifest).to_owned();
+            let made = self.make(&namespace, &manifest, &jit_config).await;
+            drop(turn);
+            made.map_err(|trouble| in_words(trouble, &namespace, &manifest.name, &jit_config))
+        });
+        let crashed =
+            |source| EngineError::Unreachable { call: CALL, engine: ENGINE.to_owned(), source: Box::new(source) };
+        task.await.map_err(crashed)?
+    }
+
+    async fn make(&self, namespace: &str, manifest: &RunnerManifest, jit_config: &Secret) -> Result<(), Trouble> {
+        let unowned = documents::unowned(manifest);
+        let mut keys: Vec<String> = unowned.iter().map(|companion| companions::key(namespace, companion)).collect();
+        keys.sort();
+        let kept = self.companions.shared.keep(keys).await;
+        let made = self.make_all(namespace, manifest, jit_config).await;
+        drop(kept);
+        if let Err(Trouble::Call(error)) = &made {
+            if failure::misses_companion(error) {
+                self.companions.doubt(namespace);
+            }
+            if !self.made().contains_key(&manifest.name) && !unowned.is_empty() {
+                // It alone would have used them. What cannot be removed now goes with another runner.
+                let is_used = |companion: &_| self.uses(namespace, companion);
+                let _ = self.companions.remove_unused(&self.service, namespace, unowned, is_used).await;
+            }
+        }
+        made
+    }
+
+    async fn make_all(&self, namespace: &str, manifest: &RunnerManifest, jit_config: &Secret) -> Result<(), Trouble> {
+        self.companions.apply(&self.service, namespace, manifest).await?;
+        let secret = documents::secret(manifest, jit_config);
+        let secret_uid = self.create(Kind::Secret, namespace, manifest, &secret).await?;
+        let companions = documents::unowned(manifest);
+        let made = Made { namespace: namespace.to_owned(), secret_uid, pod_uid: None, companions };
+        self.made().insert(manifest.name.clone(), made);
+        let pod_uid = self.create(Kind::Pod, namespace, manifest, &documents::pod(manifest)).await?;
+        if let Some(made) = self.made().get_mut(&manifest.name) {
+            made.pod_uid = pod_uid;
+        }
+        Ok(())
+    }
+
+    /// Makes an object, or finds that there is one already; its uid.
+    async fn create(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        manifest: &RunnerManifest,
+        object: &Value,
+    ) -> Result<Option<String>, Trouble> {
+        let mut waits = WAITS.into_iter();
+        let error = loop {
+            match self.service.create(kind, namespace, object, false).await {
+                Ok(metadata) => return Ok(metadata.uid),
+                Err(error) => match waits.next().filter(|_| failure::is_passing(&error)) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => break error,
+                },
+            }
+        };
+        if !error.status().is_some_and(kube::core::Status::is_already_exists) {
+            return Err(error.into());
+        }
+        let name = if kind == Kind::Pod { &manifest.name } else { &manifest.jit_config.name };
+        // Gone again in between: it was made, and its runner has been.
+        let Some(there) = self.service.metadata(kind, namespace, name).await? else { return Ok(None) };
+        let is_ours = there.labels.as_ref().and_then(|labels| labels.get(label::RUNNER)) == Some(&manifest.name);
+        if is_ours { Ok(there.uid) } else { Err(Trouble::Taken(kind)) }
+    }
+}
+
+fn in_words(trouble: Trouble, namespace: &str, name: &str, jit_config: &Secret) -> EngineError {
+    match trouble {
+        Trouble::Call(error) => redacted(failure(CALL, namespace, error), jit_config),
+        Trouble::Taken(kind) => {
+            let kind = if kind == Kind::Pod { "pod" } else { "secret" };
+            let message = format!("the namespace `{namespace}` has a {kind} {name} that is not DeskRun's");
+            EngineError::Refused { call: CALL, message, hint: Some(format!("remove or rename that {kind}").into()) }
+        }
+    }
+}
+
+/// An admission's words about a secret could repeat it.
+fn redacted(error: EngineError, jit_config: &Secret) -> EngineError {
+    use base64::Engine as _;
+    if jit_config.is_empty() {
+        return error;
+    }
+    let stored = base64::engine::general_purpose::STANDARD.encode(jit_config.expose());
+    let hide = |text: String| {
+        text.replace(&stored, &jit_config.to_string()).replace(jit_config.expose(), &jit_config.to_string())
+    };
+    match error {
+        EngineError::Refused { call, message, hint } => EngineError::Refused { call, message: hide(message), hint },
+        EngineError::Failed { call, message } => EngineError::Failed { call, message: hide(message) },
+        EngineError::NoRoom { call, message } => EngineError::NoRoom { call, message: hide(message) },
+        other => other,
+    }
+}

@@ -1,0 +1,336 @@
+//! What the watch has shown: runners, and pods that their workflows made. It tells changes, and only those: a label or an
+//! annotation that someone puts on a pod is none.
+//!
+//! No I/O. Events of the watch come in, observations go out to whoever listens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::Event;
+use tokio::sync::{mpsc, watch};
+
+use super::super::{Observation, ObservedRunner, RunnerPhase, label};
+use super::documents::{self, COMPANIONS, Companion};
+use super::judge;
+
+/// Label by which a pod of GitHub's container hooks names its runner.
+pub(super) const HOOK_OF: &str = "runner-pod";
+
+/// A runner's pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RunnerPod {
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) node: Option<String>,
+    /// What it shares with others and no custom resource owns.
+    pub(super) companions: Vec<Companion>,
+    pub(super) uses_hooks: bool,
+    pub(super) speaks: Option<String>,
+    pub(super) observed: ObservedRunner,
+}
+
+/// A pod that a workflow made through GitHub's container hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HookPod {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) runner: String,
+    pub(super) controller: String,
+}
+
+/// What there is, and who wants to hear of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    state: Mutex<State>,
+    /// Rings at every change.
+    bell: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By name. Names are made up by controllers and are not given twice.
+    runners: BTreeMap<String, RunnerPod>,
+    hook_pods: BTreeMap<String, HookPod>,
+    /// Why runners wait, by uid, where only events said it.
+    reasons: BTreeMap<String, String>,
+    sight: Sight,
+    /// What a listing that is under way has shown.
+    listing: Option<(BTreeMap<String, RunnerPod>, BTreeMap<String, HookPod>)>,
+    listings: u64,
+    /// Pods whose end is awaited, by uid: how many listings had begun, how many wait, and whether it is gone.
+    awaited: BTreeMap<String, Awaited>,
+    listeners: Vec<mpsc::UnboundedSender<Observation>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Sight {
+    /// Nothing was listed yet.
+    #[default]
+    None,
+    Clear,
+    Lost(String),
+}
+
+#[derive(Debug, Default)]
+struct Awaited {
+    listings: u64,
+    waiters: usize,
+    gone: bool,
+}
+
+/// Waits for the end of a pod. It begins before the deletion does, so that no end is missed.
+#[derive(Debug)]
+pub(super) struct Expectation<'a> {
+    known: &'a Known,
+    uid: String,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { state: Mutex::default(), bell: watch::Sender::new(0) }
+    }
+}
+
+impl Known {
+    /// What is known, and from now on each change; the first is a snapshot, or why there is none.
+    pub(super) fn listen(&self) -> mpsc::UnboundedReceiver<Observation> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut state = self.state();
+        let first = match &state.sight {
+            Sight::None => None,
+            Sight::Clear => Some(state.snapshot()),
+            Sight::Lost(words) => Some(Observation::Unreachable(words.clone())),
+        };
+        // The receiver is in our hands.
+        let _ = first.map(|first| sender.send(first));
+        state.listeners.push(sender);
+        receiver
+    }
+
+    /// Learns what the watch shows.
+    pub(super) fn learn(&self, event: Event<Pod>) {
+        let mut state = self.state();
+        match event {
+            Event::Init => {
+                state.listings += 1;
+                state.listing = Some(Default::default());
+            }
+            Event::InitApply(pod) => {
+                let (runners, hook_pods) = state.listing.get_or_insert_default();
+                match read(&pod) {
+                    Some(Read::Runner(runner)) => drop(runners.insert(runner.observed.name.clone(), runner)),
+                    Some(Read::Hook(pod)) => drop(hook_pods.insert(pod.uid.clone(), pod)),
+                    None => {}
+                }
+            }
+            Event::InitDone => state.has_listed(),
+            Event::Apply(pod) => match read(&pod) {
+                Some(Read::Runner(runner)) => state.changed(runner),
+                Some(Read::Hook(pod)) => drop(state.hook_pods.insert(pod.uid.clone(), pod)),
+                None => {}
+            },
+            Event::Delete(pod) => state.gone(&pod),
+        }
+        drop(state);
+        self.ring();
+    }
+
+    /// The API server cannot be asked any more, and the words say why.
+    pub(super) fn lose_sight(&self, words: &str) {
+        let mut state = self.state();
+        state.sight = Sight::Lost(words.to_owned());
+        state.tell(&Observation::Unreachable(words.to_owned()));
+        drop(state);
+        self.ring();
+    }
+
+    /// Notes why a runner waits, where its pod does not say it.
+    pub(super) fn explain(&self, uid: &str, words: String) {
+        let mut state = self.state();
+        let before = state.reasons.insert(uid.to_owned(), words.clone());
+        let of_it = |runner: &&RunnerPod| runner.uid == uid;
+        let Some(runner) = state.runners.values().find(of_it).cloned() else { return };
+        if before.as_ref() != Some(&words) {
+            let explained = state.explained_as(&runner);
+            if explained != runner.observed {
+                state.tell(&Observation::Changed(explained));
+            }
+        }
+    }
+
+    /// Runners that start and do not say what they wait for.
+    pub(super) fn unexplained(&self) -> Vec<RunnerPod> {
+        let waits = |runner: &&RunnerPod| matches!(runner.observed.phase, RunnerPhase::Starting { waiting: None });
+        self.state().runners.values().filter(waits).cloned().collect()
+    }
+
+    pub(super) fn runner(&self, name: &str) -> Option<RunnerPod> {
+        self.state().runners.get(name).cloned()
+    }
+
+    pub(super) fn runners(&self) -> Vec<RunnerPod> {
+        self.state().runners.values().cloned().collect()
+    }
+
+    /// Pods that workflows of this runner made.
+    pub(super) fn hook_pods_of(&self, namespace: &str, runner: &str) -> Vec<HookPod> {
+        let state = self.state();
+        state.hook_pods.values().filter(|pod| pod.runner == runner && pod.namespace == namespace).cloned().collect()
+    }
+
+    /// Pods that workflows of runners made which are not there any more.
+    pub(super) fn stray_hook_pods(&self, controller: &str) -> Vec<HookPod> {
+        let state = self.state();
+        let strays = state.hook_pods.values().filter(|pod| pod.controller == controller);
+        strays.filter(|pod| !state.runners.contains_key(&pod.runner)).cloned().collect()
+    }
+
+    /// Whether what is known is all there is; `Err` says why nothing is.
+    pub(super) fn is_clear(&self) -> Result<bool, String> {
+        match &self.state().sight {
+            Sight::None => Ok(false),
+            Sight::Clear => Ok(true),
+            Sight::Lost(words) => Err(words.clone()),
+        }
+    }
+
+    /// Rings at every change from now on.
+    pub(super) fn bell(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+
+    pub(super) fn expect_end(&self, uid: &str) -> Expectation<'_> {
+        let mut state = self.state();
+        let listings = state.listings;
+        let awaited = state.awaited.entry(uid.to_owned()).or_insert(Awaited { listings, ..Awaited::default() });
+        awaited.waiters += 1;
+        drop(state);
+        Expectation { known: self, uid: uid.to_owned() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        self.bell.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Expectation<'_> {
+    pub(super) fn is_met(&self) -> bool {
+        self.known.state().awaited.get(&self.uid).is_some_and(|awaited| awaited.gone)
+    }
+}
+
+impl Drop for Expectation<'_> {
+    fn drop(&mut self) {
+        let mut state = self.known.state();
+        if let Some(awaited) = state.awaited.get_mut(&self.uid) {
+            awaited.waiters -= 1;
+            if awaited.waiters == 0 {
+                state.awaited.remove(&self.uid);
+            }
+        }
+    }
+}
+
+impl State {
+    fn has_listed(&mut self) {
+        let (runners, hook_pods) = self.listing.take().unwrap_or_default();
+        let alive: BTreeSet<&String> = runners.values().map(|runner| &runner.uid).chain(hook_pods.keys()).collect();
+        for (uid, awaited) in &mut self.awaited {
+            // A listing that had begun before says nothing about it.
+            awaited.gone |= self.listings > awaited.listings && !alive.contains(uid);
+        }
+        self.reasons.retain(|uid, _| alive.contains(uid));
+        (self.runners, self.hook_pods) = (runners, hook_pods);
+        self.sight = Sight::Clear;
+        let snapshot = self.snapshot();
+        self.tell(&snapshot);
+    }
+
+    fn changed(&mut self, runner: RunnerPod) {
+        let name = &runner.observed.name;
+        let before = self.runners.get(name);
+        if before.is_some_and(|before| before.namespace != runner.namespace) {
+            // Someone else's, elsewhere: the first of a name is the one.
+            return;
+        }
+        let is_news = before.is_none_or(|before| before.observed != runner.observed);
+        if !matches!(runner.observed.phase, RunnerPhase::Starting { .. }) {
+            self.reasons.remove(&runner.uid);
+        }
+        let explained = self.explained_as(&runner);
+        self.runners.insert(name.clone(), runner);
+        if is_news {
+            self.tell(&Observation::Changed(explained));
+        }
+    }
+
+    fn gone(&mut self, pod: &Pod) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        if let Some(awaited) = self.awaited.get_mut(&uid) {
+            awaited.gone = true;
+        }
+        self.reasons.remove(&uid);
+        self.hook_pods.remove(&uid);
+        let of_it = |runner: &RunnerPod| runner.uid == uid;
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        if self.runners.get(&name).is_some_and(of_it) {
+            self.runners.remove(&name);
+            self.tell(&Observation::Gone(name));
+        }
+    }
+
+    fn snapshot(&self) -> Observation {
+        Observation::Snapshot(self.runners.values().map(|runner| self.explained_as(runner)).collect())
+    }
+
+    fn explained_as(&self, runner: &RunnerPod) -> ObservedRunner {
+        let mut observed = runner.observed.clone();
+        if let RunnerPhase::Starting { waiting: waiting @ None } = &mut observed.phase {
+            *waiting = self.reasons.get(&runner.uid).cloned();
+        }
+        observed
+    }
+
+    /// Tells everyone who still listens.
+    fn tell(&mut self, observation: &Observation) {
+        self.listeners.retain(|listener| listener.send(observation.clone()).is_ok());
+    }
+}
+
+enum Read {
+    Runner(RunnerPod),
+    Hook(HookPod),
+}
+
+fn read(pod: &Pod) -> Option<Read> {
+    let metadata = &pod.metadata;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let uid = metadata.uid.clone().unwrap_or_default();
+    if let Some(observed) = judge::runner(pod) {
+        let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(COMPANIONS));
+        return Some(Read::Runner(RunnerPod {
+            namespace,
+            uid,
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            companions: noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default(),
+            uses_hooks: documents::uses_hooks(pod),
+            speaks: judge::speaks(pod).map(str::to_owned),
+            observed,
+        }));
+    }
+    let labels = metadata.labels.as_ref()?;
+    Some(Read::Hook(HookPod {
+        namespace,
+        name: metadata.name.clone()?,
+        uid,
+        runner: labels.get(HOOK_OF)?.clone(),
+        controller: labels.get(label::CONTROLLER).cloned().unwrap_or_default(),
+    }))
+}

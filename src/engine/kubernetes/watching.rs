@@ -1,0 +1,117 @@
+//! The one watch of a scope: it feeds what is known, and says when the API server cannot be asked.
+//!
+//! It selects by a label that runners and the pods of their workflows carry, so nothing else of the cluster is seen. It begins
+//! with the first call that needs it and ends with the engine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::runtime::watcher::Error;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::super::label;
+use super::companions::Companions;
+use super::failure::ENGINE;
+use super::known::Known;
+use super::reasons;
+use super::service::Service;
+
+/// Between attempts to list again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A watch that broke off goes on where it was; a second time within so long, something is wrong.
+const CALM: Duration = Duration::from_secs(30);
+/// Without any change for so long everything is listed anew: whoever answers no request would not be noticed otherwise.
+const QUIET: Duration = Duration::from_mins(15);
+/// How long a listing may be silent.
+const LISTING: Duration = Duration::from_secs(60);
+
+/// The watch, once it has begun.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watching {
+    /// Begins to watch, if that has not begun yet. Needs a runtime.
+    pub(super) fn begin(&self, service: &Arc<Service>, known: &Arc<Known>, companions: &Arc<Companions>) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (service, known, companions) = (Arc::clone(service), Arc::clone(known), Arc::clone(companions));
+            *task = Some(tokio::spawn(async move {
+                tokio::join!(watch(&service, &known), reasons::explain(&service, &known, &companions));
+            }));
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        task.take().inspect(JoinHandle::abort);
+    }
+}
+
+async fn watch(service: &Service, known: &Known) {
+    let mut pause = BACK_OFF.0;
+    loop {
+        let begun = Instant::now();
+        match follow(service, known).await {
+            None => {}
+            Some(words) => {
+                tracing::debug!(error = words, "the API server cannot be watched");
+                known.lose_sight(&format!("{ENGINE}: {words}"));
+                pause = if begun.elapsed() > CALM { BACK_OFF.0 } else { (pause * 2).min(BACK_OFF.1) };
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Lists and watches until something is wrong, and says what; `None`: only that it was quiet for long.
+async fn follow(service: &Service, known: &Known) -> Option<String> {
+    let stream = service.watch_pods(label::CONTROLLER);
+    let mut stream = std::pin::pin!(stream);
+    let mut broke_off: Option<Instant> = None;
+    let mut lists = true;
+    loop {
+        let patience = if lists { LISTING } else { QUIET };
+        let Ok(next) = tokio::time::timeout(patience, stream.next()).await else {
+            return lists.then(|| "there is no answer".to_owned());
+        };
+        match next? {
+            Ok(event) => {
+                use kube::runtime::watcher::Event;
+                match event {
+                    Event::Init => lists = true,
+                    Event::InitDone => lists = false,
+                    _ => {}
+                }
+                known.learn(event);
+            }
+            // Too much happened since; it lists anew by itself.
+            Err(Error::WatchError(status)) if status.code == 410 => {}
+            Err(Error::WatchFailed(_)) if broke_off.is_none_or(|at| at.elapsed() > CALM) => {
+                broke_off = Some(Instant::now());
+            }
+            Err(Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410 => return None,
+            Err(error) => return Some(words(&error)),
+        }
+    }
+}
+
+/// An error with its causes, each said once.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
