@@ -20,6 +20,7 @@ pub mod crd;
 pub mod demo;
 pub mod engine;
 pub mod github;
+pub mod installation;
 pub mod layers;
 pub mod listener;
 pub mod manifest;

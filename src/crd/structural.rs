@@ -1,7 +1,8 @@
 //! From the schema that the Rust types give to the structural form that an API server wants.
 //!
-//! References are put in place, `null` becomes `nullable`, enumerations become lists of names whose words go into the
-//! description. Defaults are left out: "not said" stays visible, and the validated model knows what it means.
+//! References are put in place, enumerations become lists of names whose words go into the description. `null` is never
+//! allowed: an API server drops what is null and not allowed to be, and so it means "not said", as in files. Defaults are
+//! left out: "not said" stays visible, and the validated model knows what it means.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,7 @@ pub(super) fn structural(schema: &Value) -> Value {
 }
 
 fn form(schema: &Value, root: &Value) -> Value {
-    let (target, nullable) = resolve(schema, root);
+    let target = resolve(schema, root);
     let mut formed = Map::new();
     let description = schema.get("description").or_else(|| target.get("description")).and_then(Value::as_str);
     let names = names(target);
@@ -26,10 +27,6 @@ fn form(schema: &Value, root: &Value) -> Value {
     number(target, &mut formed);
     if !names.is_empty() {
         formed.insert("enum".to_owned(), Value::Array(names));
-    }
-    // An API server never takes `null` for one of a list of names, whatever the list says.
-    if nullable && !formed.contains_key("enum") {
-        formed.insert("nullable".to_owned(), true.into());
     }
     if let Some(items) = target.get("items") {
         formed.insert("items".to_owned(), form(items, root));
@@ -50,18 +47,15 @@ fn form(schema: &Value, root: &Value) -> Value {
     Value::Object(formed)
 }
 
-/// The schema behind a reference, and whether `null` may stand instead.
-fn resolve<'a>(schema: &'a Value, root: &'a Value) -> (&'a Value, bool) {
-    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        return root.pointer(reference.trim_start_matches('#')).map_or((schema, false), |target| resolve(target, root));
+/// The schema behind a reference, or beside `null`.
+fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    let reference = schema.get("$ref").and_then(Value::as_str).map(|reference| reference.trim_start_matches('#'));
+    if let Some(target) = reference.and_then(|reference| root.pointer(reference)) {
+        return resolve(target, root);
     }
-    if let Some(alternatives) = schema.get("anyOf").and_then(Value::as_array) {
-        let null = json!("null");
-        let other = alternatives.iter().find(|alternative| alternative.get("type") != Some(&null));
-        return other.map_or((schema, true), |other| (resolve(other, root).0, true));
-    }
-    let types = schema.get("type").and_then(Value::as_array);
-    (schema, types.is_some_and(|types| types.contains(&json!("null"))))
+    let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let mut others = alternatives.filter(|alternative| alternative.get("type") != Some(&json!("null")));
+    others.next().map_or(schema, |other| resolve(other, root))
 }
 
 fn type_of(schema: &Value) -> Option<&str> {
@@ -123,7 +117,7 @@ mod tests {
             "type": "object",
             "properties": {
                 "mode": {"description": "How. `a`: One line.", "type": "string", "enum": ["a"]},
-                "count": {"type": "integer", "format": "int64", "maximum": u32::MAX, "minimum": 0, "nullable": true},
+                "count": {"type": "integer", "format": "int64", "maximum": u32::MAX, "minimum": 0},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
             },
         });
