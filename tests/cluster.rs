@@ -8,7 +8,11 @@ mod cluster;
 mod goldens;
 #[path = "cluster/played.rs"]
 mod played;
+#[path = "cluster/serving.rs"]
+mod serving;
 mod support;
+#[path = "cluster/world.rs"]
+mod world;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,7 +50,7 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let conclusion = libtest_mimic::run(&arguments, goldens::add(played::add(trials)).list);
+    let conclusion = libtest_mimic::run(&arguments, serving::add(goldens::add(played::add(trials))).list);
     // Its processes end here, also if a test that failed still holds it.
     drop(cluster);
     conclusion.exit_code()

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod input;
 mod list;
+mod operator;
 mod output;
 mod plan;
 mod printer;
@@ -46,6 +47,8 @@ enum Command {
     Doctor(Box<doctor::Doctor>),
     /// Serve runner scale sets: the controller, standalone
     Run(Box<run::Run>),
+    /// Serve the runner scale sets of a cluster: the controller, in a cluster
+    Operator(Box<operator::Operator>),
     /// Show the main job end to end on this machine, and leave nothing behind
     Demo(demo::Demo),
     /// Show scale sets, runners, jobs and slots of the running controller, and why something waits
@@ -100,6 +103,7 @@ impl Cli {
             Command::Plan(plan) => block_on(plan.run(printer)),
             Command::Doctor(doctor) => block_on(doctor.run(printer)),
             Command::Run(run) => block_on(run.run(printer)),
+            Command::Operator(operator) => block_on(operator.run()),
             Command::Demo(demo) => block_on(demo.run(printer)),
             Command::Status(status) => block_on(status.run(printer)),
             Command::Add(add) => block_on(add.run(printer)),

@@ -41,6 +41,9 @@ pub struct RunnerScaleSetStatus {
 pub struct InstanceStatus {
     /// Its name, as `runs-on` has it.
     pub name: String,
+    /// Its id at GitHub, once it is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_set_id: Option<i64>,
     /// What its controller is doing: `starting`, `listening`, `waiting`, `draining` or `stopped`.
     #[serde(default)]
     pub phase: String,

@@ -3,6 +3,7 @@
 //! It decides nothing about runners and reads no files; what is to be served comes in as [`Desired`].
 
 mod admin;
+pub mod cluster;
 mod plans;
 mod removal;
 
@@ -53,6 +54,19 @@ struct Served {
 impl Served {
     fn is_at_work(&self) -> bool {
         !self.abort.is_finished()
+    }
+
+    fn resource(&self) -> String {
+        self.specifications.borrow().resource.clone()
+    }
+
+    /// False for one of this resource, which is ended.
+    fn is_kept(&self, resource: &str) -> bool {
+        let is_its = self.resource() == resource;
+        if is_its {
+            self.abort.abort();
+        }
+        !is_its
     }
 
     fn name(&self) -> String {
@@ -151,6 +165,18 @@ impl Operator {
             changes.push(Box::pin(async move { drop(served_changed.changed().await) }));
             select_all(changes).await;
         }
+    }
+
+    /// The statuses of one resource's scale sets, also of those on their way out.
+    pub fn statuses_of(&self, resource: &str) -> Vec<watch::Receiver<ScaleSetStatus>> {
+        let all = self.served.values().chain(&self.leaving);
+        all.filter(|served| served.resource() == resource).map(|served| served.status.clone()).collect()
+    }
+
+    /// Stops serving a resource without taking anything out, as if the process had died.
+    pub fn abandon(&mut self, resource: &str) {
+        self.served.retain(|_, served| served.is_kept(resource));
+        self.leaving.retain(|served| served.is_kept(resource));
     }
 
     /// What is counted.

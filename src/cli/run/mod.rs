@@ -49,6 +49,13 @@ pub(super) struct Run {
     /// Keep no JIT config in stock: a job's runner then costs a round trip to GitHub
     #[arg(long)]
     no_stock: bool,
+    #[command(flatten)]
+    log: LogArguments,
+}
+
+/// What a long-running command is told about its log.
+#[derive(Debug, Args)]
+pub(super) struct LogArguments {
     /// Form of the log on stderr
     #[arg(long, value_enum, default_value_t = Form::Text)]
     log: Form,
@@ -65,10 +72,16 @@ enum Form {
     Json,
 }
 
-impl Run {
-    pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+impl LogArguments {
+    pub(super) fn start(&self) {
         let form = if self.log == Form::Json { LogForm::Json } else { LogForm::Text };
         telemetry::start(form, &self.log_filter);
+    }
+}
+
+impl Run {
+    pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        self.log.start();
         // Before anything is begun: whoever started us may end us at once.
         let mut signals = Signals::listen()?;
         let place = Place::take(&self.place)?;

@@ -1,0 +1,462 @@
+//! What a leader does: brings what is served into agreement with the resources, whatever it was that changed.
+//!
+//! One pass reads everything that is known and is safe to repeat. It writes nothing itself: publishers write statuses,
+//! short tasks set and take away finalizers, controllers make runners.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject};
+use kube::runtime::events::{EventType, Recorder};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+
+use super::publish::{self, Publisher};
+use super::references::References;
+use super::removal::{self, Outcome};
+use super::resource::{Resource, api_resource};
+use super::resources::Resources;
+use super::session::Sessions;
+use super::wanted::{Fault, Prepared, Reader, ServiceKey, Verdict};
+use super::{Settings, finalizer};
+use crate::causes;
+use crate::controller::{Order, Shared, Slots};
+use crate::engine::kubernetes::Scope;
+use crate::github::{ActionsService, ConfigUrl, ConfigUrlOptions, HttpOptions, Identity, counted, over_http};
+use crate::operator::{Desired, Handle, Operator};
+
+/// A removal that failed, or a finalizer that could not be written, is tried again after this.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Serves the resources of a cluster. Dropped, it leaves everything as `kill -9` would.
+pub(super) struct Leader {
+    settings: Settings,
+    operator: Handle,
+    bell: Arc<Notify>,
+    resources: Resources,
+    references: References,
+    reader: Reader,
+    recorder: Recorder,
+    services: BTreeMap<ServiceKey, ActionsService>,
+    /// By uid: resources that are known.
+    cases: BTreeMap<String, Case>,
+    /// Whether the operator was told once what there is to serve.
+    has_applied: bool,
+    following: JoinHandle<()>,
+    /// Finalizers that are being written, and removals; each ends with the uid it was about.
+    tasks: JoinSet<Done>,
+}
+
+/// What a task has done.
+enum Done {
+    /// The finalizer's write has ended; true if it succeeded.
+    Finalizer(String, bool),
+    Removal(String, Outcome),
+    /// It is time to look again.
+    Look,
+}
+
+/// What is kept of a resource.
+struct Case {
+    resource: Resource,
+    /// The last spec that could be served.
+    good: Option<Arc<Prepared>>,
+    fault: Option<Fault>,
+    sessions: Sessions,
+    served: watch::Sender<Option<publish::Served>>,
+    publishing: JoinHandle<()>,
+    setting_finalizer: bool,
+    removal: Removal,
+    /// When taking it out was begun.
+    removing_since: Option<Instant>,
+}
+
+/// How far the removal of a deleted resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    /// Not begun, or to be begun again.
+    No,
+    UnderWay,
+    /// Something was left; tried again then.
+    Pausing(Instant),
+    /// The resource may go.
+    Done,
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        self.publishing.abort();
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Leader {
+    pub(super) fn start(settings: Settings) -> Self {
+        let shared = Shared {
+            engine: Arc::clone(&settings.engine),
+            environment: settings.environment.clone(),
+            slots: Slots::default(),
+            metrics: settings.metrics.clone(),
+            calls: Shared::calls(),
+            owner: format!("deskrun-{}", settings.controller),
+            keeps_stock: settings.keeps_stock,
+        };
+        let operator = Arc::new(Mutex::new(Operator::start(shared, settings.controller.clone())));
+        let bell = Arc::new(Notify::new());
+        let resources = Resources::default();
+        let following = tokio::spawn(resources.clone().follow(api_of(&settings), Arc::clone(&bell)));
+        let references = References::new(settings.client.clone(), Arc::clone(&bell));
+        let reader = Reader::new(settings.controller.clone());
+        let reporter = format!("deskrun/{}", settings.controller).into();
+        let recorder = Recorder::new(settings.client.clone(), reporter);
+        Self {
+            settings,
+            operator,
+            bell,
+            resources,
+            references,
+            reader,
+            recorder,
+            services: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            has_applied: false,
+            following,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The operator, for metrics.
+    pub(super) fn handle(&self) -> Handle {
+        Arc::clone(&self.operator)
+    }
+
+    /// The resources, for probes.
+    pub(super) fn resources(&self) -> Resources {
+        self.resources.clone()
+    }
+
+    /// Serves until it is dropped.
+    pub(super) async fn serve(&mut self) {
+        loop {
+            self.pass();
+            let bell = Arc::clone(&self.bell);
+            tokio::select! {
+                () = bell.notified() => {}
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.note(done).await,
+                    Err(error) => tracing::error!(%error, "a task of the operator broke"),
+                },
+            }
+        }
+    }
+
+    /// Closes all sessions and stops, so that a successor goes on with everything at once.
+    pub(super) async fn hand_over(&mut self) {
+        let ended = self.operator.lock().unwrap_or_else(PoisonError::into_inner).end(Order::HandOver);
+        for (scale_set, words) in ended.await {
+            tracing::info!(scale_set, left = words, "handed over");
+        }
+    }
+
+    /// Brings everything into agreement once.
+    fn pass(&mut self) {
+        let Some(resources) = self.resources.all() else { return };
+        let ours: Vec<Resource> = resources
+            .into_iter()
+            // What is on its way out without our finalizer was never served.
+            .filter(|resource| resource.deleted_at.is_none() || resource.has_finalizer)
+            .collect();
+        let wanted = self.reader.read(&ours);
+        self.references.keep(&wanted);
+        let references = &self.references;
+        let verdicts = self.reader.judge(|reference| references.look_up(reference));
+        self.take_over(ours);
+        for (uid, verdict) in &verdicts {
+            self.decide(uid, verdict);
+        }
+        // Before everything is known once, what is missing is no reason to stop anything.
+        if !self.has_applied && verdicts.values().any(|verdict| matches!(verdict, Verdict::Pending)) {
+            return;
+        }
+        self.has_applied = true;
+        self.apply();
+        self.begin_removals(&verdicts);
+        self.tell();
+    }
+
+    /// Opens cases of new resources, and closes those of resources that are gone.
+    fn take_over(&mut self, resources: Vec<Resource>) {
+        let uids: BTreeSet<&str> = resources.iter().map(|resource| resource.uid.as_str()).collect();
+        self.cases.retain(|uid, _| uids.contains(uid.as_str()));
+        for resource in resources {
+            match self.cases.get_mut(&resource.uid) {
+                Some(case) => {
+                    case.setting_finalizer &= !resource.has_finalizer;
+                    case.resource = resource;
+                }
+                None => {
+                    let case = self.open(resource);
+                    self.cases.insert(case.resource.uid.clone(), case);
+                }
+            }
+        }
+    }
+
+    fn open(&self, resource: Resource) -> Case {
+        let sessions = Sessions::recalled(&resource.status);
+        let (served, served_in) = watch::channel(None);
+        let publisher = Publisher {
+            resource: resource.clone(),
+            api: self.api(&resource),
+            recorder: self.recorder.clone(),
+            environment: self.settings.environment.clone(),
+            served: served_in,
+            sessions: sessions.subscribe(),
+        };
+        let publishing = tokio::spawn(publisher.run());
+        let (good, fault, setting_finalizer, removal, removing_since) = (None, None, false, Removal::No, None);
+        Case { resource, good, fault, sessions, served, publishing, setting_finalizer, removal, removing_since }
+    }
+
+    /// Takes a verdict over into its case. A spec that cannot be served leaves the last good one in force.
+    fn decide(&mut self, uid: &str, verdict: &Verdict) {
+        let Some(case) = self.cases.get_mut(uid) else { return };
+        match verdict {
+            Verdict::Pending => {}
+            Verdict::Faulty(fault) => case.fault = Some(fault.clone()),
+            Verdict::Serve(prepared) => {
+                case.fault = None;
+                case.good = Some(Arc::clone(prepared));
+            }
+        }
+    }
+
+    /// Tells the operator what is to be served: whatever has our finalizer, so that nothing is registered that a deletion
+    /// would not take out.
+    fn apply(&mut self) {
+        let mut desired = Vec::new();
+        let mut services = BTreeMap::new();
+        for case in self.cases.values_mut() {
+            let Some(prepared) = case.good.clone() else { continue };
+            if !case.resource.has_finalizer {
+                if !case.setting_finalizer {
+                    case.setting_finalizer = true;
+                    self.tasks.spawn(set_finalizer(api_for(&self.settings, &case.resource), case.resource.clone()));
+                }
+                continue;
+            }
+            if matches!(case.removal, Removal::Done | Removal::Pausing(_)) {
+                continue;
+            }
+            let service = match self.services.remove(&prepared.service).or_else(|| services.remove(&prepared.service)) {
+                Some(service) => Ok(service),
+                None => connect(&self.settings, &prepared),
+            };
+            match service {
+                Err(fault) => case.fault = Some(fault),
+                Ok(service) => {
+                    for specification in &prepared.specifications {
+                        let memory = case.sessions.memory(&specification.name);
+                        let (specification, service) = (specification.clone(), service.clone());
+                        desired.push(Desired { specification, service, memory });
+                    }
+                    services.insert(prepared.service.clone(), service);
+                }
+            }
+        }
+        self.services = services;
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain);
+    }
+
+    /// Takes out what belongs to deleted resources.
+    fn begin_removals(&mut self, verdicts: &BTreeMap<String, Verdict>) {
+        let now = Instant::now();
+        for (uid, case) in &mut self.cases {
+            if case.resource.deleted_at.is_none() || matches!(verdicts.get(uid), Some(Verdict::Pending)) {
+                continue;
+            }
+            if matches!(case.removal, Removal::Pausing(until) if until <= now) {
+                // The next pass serves it again, so that it can be removed again.
+                case.removal = Removal::No;
+                self.bell.notify_one();
+                continue;
+            }
+            if case.removal != Removal::No {
+                continue;
+            }
+            let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = case.resource.key();
+            let statuses = operator.statuses_of(&key);
+            let uid = uid.clone();
+            match operator.remove(&key) {
+                Some(removal) => {
+                    let limit = self.settings.removal_limit;
+                    self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
+                }
+                None => {
+                    let outcome = never_served(&case.resource, case.fault.as_ref());
+                    self.tasks.spawn(async move { Done::Removal(uid, outcome) });
+                }
+            }
+            case.removal = Removal::UnderWay;
+            case.removing_since.get_or_insert(now);
+        }
+    }
+
+    /// Lets publishers say how it stands.
+    fn tell(&self) {
+        let operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+        for case in self.cases.values() {
+            let statuses = operator.statuses_of(&case.resource.key());
+            let next = publish::Served {
+                generation: case.resource.generation,
+                fault: case.fault.clone(),
+                warnings: case.good.as_ref().map(|good| good.warnings.clone()).unwrap_or_default(),
+                is_deleted: case.resource.deleted_at.is_some(),
+                statuses,
+            };
+            case.served.send_if_modified(|known| {
+                let changed = known.as_ref().is_none_or(|known| !known.is_same(&next));
+                if changed {
+                    *known = Some(next);
+                }
+                changed
+            });
+        }
+    }
+
+    async fn note(&mut self, done: Done) {
+        match done {
+            Done::Look => {}
+            Done::Finalizer(uid, succeeded) => {
+                // The watch brings the resource back with it. One that was not written is tried again.
+                if let Some(case) = self.cases.get_mut(&uid)
+                    && !succeeded
+                {
+                    case.setting_finalizer = false;
+                }
+            }
+            Done::Removal(uid, outcome) => self.removed(&uid, outcome).await,
+        }
+    }
+
+    /// A removal has ended: the resource goes, or it is tried again while there is time.
+    async fn removed(&mut self, uid: &str, outcome: Outcome) {
+        let Some(case) = self.cases.get_mut(uid) else { return };
+        let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
+        let left = match outcome {
+            Outcome::Gone => None,
+            Outcome::Left(left) if !out_of_time && case.good.is_some() => {
+                tracing::warn!(resource = case.resource.key(), ?left, "not everything is taken out yet");
+                case.removal = Removal::Pausing(Instant::now() + AGAIN);
+                self.tasks.spawn(async {
+                    sleep(AGAIN).await;
+                    Done::Look
+                });
+                return;
+            }
+            Outcome::Left(left) => {
+                Some(left.iter().map(|(name, words)| format!("{name}: {words}")).collect::<Vec<_>>().join("; "))
+            }
+            Outcome::OutOfTime => {
+                let statuses = {
+                    let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+                    let statuses = operator.statuses_of(&case.resource.key());
+                    operator.abandon(&case.resource.key());
+                    statuses
+                };
+                Some(statuses.iter().map(|status| left_at_github(&status.borrow())).collect::<Vec<_>>().join("; "))
+            }
+        };
+        case.removal = Removal::Done;
+        let resource = case.resource.clone();
+        match &left {
+            None => tracing::info!(resource = resource.key(), "taken out"),
+            Some(words) => {
+                tracing::error!(resource = resource.key(), left = words, "the resource goes, and something is left");
+                publish::record(&self.recorder, &resource, EventType::Warning, "LeftBehind", words, "Remove").await;
+            }
+        }
+        self.tasks.spawn(take_finalizer_away(self.api(&resource), resource));
+    }
+
+    fn api(&self, resource: &Resource) -> Api<DynamicObject> {
+        api_for(&self.settings, resource)
+    }
+}
+
+/// What is left of a scale set that could not be taken out in time.
+fn left_at_github(status: &crate::controller::ScaleSetStatus) -> String {
+    let id = status.scale_set_id.map(|id| format!(" (id {id})")).unwrap_or_default();
+    let runners: Vec<&str> = status.runners.iter().map(|runner| runner.name.as_str()).collect();
+    let runners = if runners.is_empty() { String::new() } else { format!(", with {}", runners.join(", ")) };
+    let reasons = if status.reasons.is_empty() { String::new() } else { format!(": {}", status.reasons.join("; ")) };
+    format!(
+        "the scale set `{}`{id}{runners} at {} could not be taken out in time{reasons}",
+        status.name, status.config_url
+    )
+}
+
+/// A resource that no spec of could be served since this process leads.
+fn never_served(resource: &Resource, fault: Option<&Fault>) -> Outcome {
+    let registered = resource.status.instances.iter().filter(|instance| instance.scale_set_id.is_some());
+    let why = fault.map_or("its spec cannot be read", |fault| fault.words.as_str());
+    let left: Vec<(String, String)> = registered
+        .map(|instance| {
+            let id = instance.scale_set_id.unwrap_or_default();
+            (instance.name.clone(), format!("the scale set (id {id}) stays at GitHub: {why}"))
+        })
+        .collect();
+    if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) }
+}
+
+async fn set_finalizer(api: Api<DynamicObject>, resource: Resource) -> Done {
+    let written = finalizer::set(&api, &resource).await;
+    if let Err(error) = &written {
+        let error = causes::in_one_line(error);
+        tracing::warn!(resource = resource.key(), error, "the finalizer is not set yet");
+        sleep(AGAIN).await;
+    }
+    Done::Finalizer(resource.uid, written.is_ok())
+}
+
+async fn take_finalizer_away(api: Api<DynamicObject>, resource: Resource) -> Done {
+    while let Err(error) = finalizer::take_away(&api, &resource).await {
+        let error = causes::in_one_line(&error);
+        tracing::warn!(resource = resource.key(), error, "the finalizer is not taken away yet");
+        sleep(AGAIN).await;
+    }
+    Done::Look
+}
+
+fn connect(settings: &Settings, prepared: &Prepared) -> Result<ActionsService, Fault> {
+    let fault = |reason, error: &dyn std::error::Error| Fault { reason, words: causes::in_one_line(error) };
+    let config_url = ConfigUrl::parse(&prepared.service.config_url, ConfigUrlOptions::default())
+        .map_err(|error| fault("InvalidSpec", &error))?;
+    let certificate_authorities = prepared.service.certificate_authority.iter().cloned().collect();
+    let transport = over_http(&HttpOptions { proxy: None, certificate_authorities })
+        .map_err(|error| fault("CertificatesUnusable", &error))?;
+    let metrics = settings.metrics.clone();
+    let transport = counted(transport, move |call| metrics.github_called(call));
+    let identity = Identity { subsystem: "controller", scale_set_id: 0 };
+    let environment = settings.environment.clone();
+    Ok(ActionsService::new(config_url, prepared.credentials.clone(), transport, environment, &identity))
+}
+
+fn api_of(settings: &Settings) -> Api<DynamicObject> {
+    match &settings.scope {
+        Scope::AllNamespaces => Api::all_with(settings.client.clone(), &api_resource()),
+        Scope::Namespace(namespace) => Api::namespaced_with(settings.client.clone(), namespace, &api_resource()),
+    }
+}
+
+fn api_for(settings: &Settings, resource: &Resource) -> Api<DynamicObject> {
+    Api::namespaced_with(settings.client.clone(), &resource.namespace, &api_resource())
+}
