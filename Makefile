@@ -2,10 +2,13 @@
 # else it prints the one command to run and fails. `ACCEPT_DIFF=1 make test` rewrites golden files.
 
 CARGO ?= cargo
-PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl $(PODMAN) openssh-server:/usr/sbin/sshd openssh-client:ssh-keygen
+PACKAGES = shellcheck:shellcheck kubernetes-client:kubectl $(PODMAN) $(NODE) openssh-server:/usr/sbin/sshd openssh-client:ssh-keygen
 # Without recommended packages Podman brings none of these, and says so late and elsewhere.
 PODMAN = podman:podman runc:/usr/sbin/runc conmon:conmon netavark:/usr/lib/podman/netavark \
 	aardvark-dns:/usr/lib/podman/aardvark-dns iptables:/usr/sbin/iptables catatonit:catatonit busybox-static:busybox
+
+# What a real kubelet needs beside the control plane's program.
+NODE = containerd:containerd containernetworking-plugins:/usr/lib/cni/bridge iproute2:ip
 
 .PHONY: test lint demo bench tools deny
 

@@ -4,8 +4,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use tokio::process::Command;
+
 use super::error::DemoError;
 use super::host;
+use super::podman::finish;
 
 /// The image's name. Not `:latest`, which Podman would try to pull.
 pub const IMAGE: &str = "localhost/deskrun-runner:demo";
@@ -14,8 +17,17 @@ pub const IMAGE: &str = "localhost/deskrun-runner:demo";
 const RUNNER: u32 = 1001;
 const DOCKER: u32 = 123;
 
-/// Writes the image's files below `root`. `libraries` are the paths that `ldd` names.
-pub(super) fn write(root: &Path, deskrun: &Path, libraries: &[PathBuf], applets: &str) -> Result<(), DemoError> {
+/// Writes the files of an image below `root` whose runner is the stand-in: a `deskrun` binary, its libraries, busybox.
+pub async fn write_image(root: &Path, deskrun: &Path) -> Result<(), DemoError> {
+    // What is linked statically has no libraries, and then `ldd` fails.
+    let ldd = Command::new("ldd").arg(deskrun).output().await.map_err(DemoError::file("run", "ldd"))?;
+    let libraries = libraries(&String::from_utf8_lossy(&ldd.stdout));
+    let applets = finish("list busybox's applets", Command::new("busybox").arg("--list")).await?;
+    write(root, deskrun, &libraries, &applets)
+}
+
+/// `libraries` are the paths that `ldd` names.
+fn write(root: &Path, deskrun: &Path, libraries: &[PathBuf], applets: &str) -> Result<(), DemoError> {
     let folders =
         ["bin", "dev", "etc", "home/runner", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/local/sbin", "var"];
     for folder in folders {
@@ -62,7 +74,7 @@ pub(super) fn settings() -> [String; 5] {
 }
 
 /// The paths in what `ldd` prints: `libc.so.6 => /lib/…/libc.so.6 (0x…)` and `/lib64/ld-linux… (0x…)`.
-pub(super) fn libraries(ldd: &str) -> Vec<PathBuf> {
+fn libraries(ldd: &str) -> Vec<PathBuf> {
     let paths = ldd.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     paths.map(PathBuf::from).collect()
 }

@@ -10,5 +10,5 @@ mod image;
 mod podman;
 
 pub use error::DemoError;
-pub use image::IMAGE;
+pub use image::{IMAGE, write_image};
 pub use podman::PrivatePodman;

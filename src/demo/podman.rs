@@ -110,11 +110,7 @@ impl PrivatePodman {
     pub async fn image(&self, deskrun: &Path) -> Result<&'static str, DemoError> {
         let root = self.folder.join("image");
         remove_folder(&root)?;
-        // What is linked statically has no libraries, and then `ldd` fails.
-        let ldd = Command::new("ldd").arg(deskrun).output().await.map_err(DemoError::file("run", "ldd"))?;
-        let libraries = image::libraries(&String::from_utf8_lossy(&ldd.stdout));
-        let applets = finish("list busybox's applets", Command::new("busybox").arg("--list")).await?;
-        image::write(&root, deskrun, &libraries, &applets)?;
+        image::write_image(&root, deskrun).await?;
         self.import(&root, image::IMAGE, &image::settings()).await?;
         remove_folder(&root)?;
         Ok(image::IMAGE)
@@ -240,7 +236,7 @@ fn runtime_folder(folder: &Path) -> PathBuf {
     parent.join(format!("deskrun-{:08x}", hasher.finish() >> 32))
 }
 
-async fn finish(what: &str, command: &mut Command) -> Result<String, DemoError> {
+pub(super) async fn finish(what: &str, command: &mut Command) -> Result<String, DemoError> {
     let program = command.as_std().get_program().to_owned();
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let Output { status, stdout, stderr } = output.map_err(DemoError::file("run", Path::new::<OsStr>(&program)))?;

@@ -30,6 +30,8 @@ pub struct Options {
     pub audit: bool,
     /// Run the scheduler. Without it the fake kubelet may bind pods itself.
     pub scheduler: bool,
+    /// Call kubelets by their nodes' names, as a real one on this machine needs it, not by their addresses.
+    pub hostnames: bool,
     /// After how many seconds pods on a node that is lost are deleted; Kubernetes' own default is 300.
     pub lost_after: Option<u32>,
     /// More flags for the API server.
@@ -40,7 +42,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { audit: false, scheduler: true, lost_after: None, api_server: Vec::new(), controller_manager: Vec::new() }
+        Self {
+            audit: false,
+            scheduler: true,
+            hostnames: false,
+            lost_after: None,
+            api_server: Vec::new(),
+            controller_manager: Vec::new(),
+        }
     }
 }
 
@@ -220,8 +229,8 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16, options: &Options) -> 
         "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
         "--allow-privileged=true".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
-        // The fake kubelet's certificate is not checked; its address is.
-        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        // Kubelets' certificates are not checked; their addresses are.
+        format!("--kubelet-preferred-address-types={}", if options.hostnames { "Hostname" } else { "InternalIP" }),
     ];
     if options.audit {
         flags.push(format!("--audit-policy-file={}", file("audit-policy")));

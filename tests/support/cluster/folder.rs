@@ -6,9 +6,17 @@ use std::process::Command;
 /// A folder for this process. Before it is made, what runs of other processes left under the same prefix is cleared
 /// away, if those processes are gone.
 pub fn make(prefix: &str) -> Result<tempfile::TempDir, String> {
+    make_clearing(prefix, |left| {
+        kill_users(left);
+        Ok(())
+    })
+}
+
+/// The same with more to do before a folder that was left can be removed.
+pub fn make_clearing(prefix: &str, clear: impl Fn(&Path) -> Result<(), String>) -> Result<tempfile::TempDir, String> {
     let cache = cache()?;
     for left in abandoned(&cache, prefix) {
-        kill_users(&left);
+        clear(&left)?;
         // Several suites may start at once, and one of them does it.
         let _ = std::fs::remove_dir_all(&left);
     }
@@ -54,10 +62,12 @@ pub fn kill_users(folder: &Path) {
     }
 }
 
-/// A process, with its start: ids are given again.
+/// A process that runs, with its start: ids are given again.
 fn identity(pid: u32) -> Option<String> {
     const STARTED_AFTER_THE_NAME: usize = 19;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let started = stat.rsplit_once(") ")?.1.split(' ').nth(STARTED_AFTER_THE_NAME)?.to_owned();
-    Some(format!("{pid}.{started}"))
+    let rest = stat.rsplit_once(") ")?.1;
+    let started = rest.split(' ').nth(STARTED_AFTER_THE_NAME)?;
+    // One that has ended may wait for its parent to take notice.
+    (!rest.starts_with('Z')).then(|| format!("{pid}.{started}"))
 }

@@ -13,10 +13,14 @@ mod control_plane;
 mod etcd;
 mod fake_kubelet;
 mod folder;
+mod image;
+mod kubelet;
+mod node_traces;
 mod part;
 mod programs;
 
 pub use access::client;
 pub use control_plane::{ControlPlane, Options};
 pub use fake_kubelet::{FakeKubelet, Fate, Log, Node, Process, Start, process};
+pub use kubelet::{Kubelet, NODE};
 pub use programs::helm;
