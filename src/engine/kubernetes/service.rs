@@ -71,7 +71,8 @@ struct Answer {
 struct Answers {
     #[serde(default)]
     metadata: ListMetadata,
-    items: Vec<Answer>,
+    /// An API server writes a list without items as `null`.
+    items: Option<Vec<Answer>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -189,7 +190,7 @@ impl Service {
         loop {
             let uri = format!("{path}?limit={PAGE}&labelSelector={}{next}", escaped(labels));
             let answers: Answers = self.call(request(Method::GET, &uri, METADATA_LIST, None)?).await?;
-            all.extend(answers.items.into_iter().map(|answer| answer.metadata));
+            all.extend(answers.items.into_iter().flatten().map(|answer| answer.metadata));
             match answers.metadata.next.filter(|next| !next.is_empty()) {
                 Some(token) => next = format!("&continue={}", escaped(&token)),
                 None => return Ok(all),
