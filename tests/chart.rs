@@ -25,8 +25,8 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let accept = Goldens::accepts(std::env::var("ACCEPT_DIFF").ok().as_deref());
     let mut cases: Vec<Case> = vec![
-        ("the definition is the one that the program prints".into(), case("charts/deskrun/files", accept, definition)),
-        ("what `deskrun up` applies is the chart's".into(), case("templates/operator", accept, embedded)),
+        case("the definition is the one that the program prints", "charts/deskrun/files", accept, definition),
+        case("what `deskrun up` applies is the chart's", "templates/operator", accept, embedded),
         ("every metric of the dashboard exists".into(), Box::new(|_| dashboard())),
     ];
     for folder in folders(&root.join("testdata/chart")) {
@@ -37,13 +37,9 @@ fn main() -> ExitCode {
 }
 
 /// A case whose golden is a file that is used, not test data.
-fn case(
-    folder: &'static str,
-    accept: bool,
-    run: impl Fn(&Goldens) -> Result<(), String> + Send + 'static,
-) -> Box<dyn Fn(&Goldens) -> Result<(), String> + Send> {
+fn case(name: &str, folder: &str, accept: bool, run: fn(&Goldens) -> Result<(), String>) -> Case {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    Box::new(move |_| run(&Goldens::new(&root, "chart", accept)))
+    (name.to_owned(), Box::new(move |_| run(&Goldens::new(&root, "chart", accept))))
 }
 
 fn rendering(goldens: &Goldens, name: &str, folder: &Path) -> Result<(), String> {

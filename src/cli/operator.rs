@@ -35,7 +35,7 @@ pub(super) struct Operator {
     /// Who this process is among those that want to lead; its host's name if not given
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
-    /// Serves `/metrics`, `/healthz` and `/readyz` here
+    /// Serves `/metrics`, `/healthz` and `/readyz` here; `:PORT` is a port of every address
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
     /// Keep no JIT config in stock: a job's runner then costs a round trip to GitHub
@@ -60,8 +60,7 @@ impl Operator {
         let (environment, metrics) = (Environment::system(), Metrics::default());
         let admin = Admin::new(metrics.clone());
         if let Some(address) = &self.metrics {
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("cannot serve metrics on {address}"))?;
+            let listener = bind(address).await.with_context(|| format!("cannot serve metrics on {address}"))?;
             let router = admin_router(admin.clone());
             tokio::spawn(async move { axum::serve(listener, router).await });
         }
@@ -97,6 +96,17 @@ impl Operator {
             () = serving => Ok(0),
             () = signals.any() => anyhow::bail!("ended at once by a second signal; the next leader tidies up"),
         }
+    }
+}
+
+/// `:8080` is every address: of IPv6, which takes IPv4 as well, or of IPv4 where a host has nothing else.
+async fn bind(address: &str) -> std::io::Result<TcpListener> {
+    let Some(port) = address.strip_prefix(':') else { return TcpListener::bind(address).await };
+    match TcpListener::bind(format!("[::]:{port}")).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind(format!("0.0.0.0:{port}")).await
+        }
+        bound => bound,
     }
 }
 

@@ -1,40 +1,44 @@
 {{- /* What the operator does where runners are. The test of the audit log holds these rules to what is really used. */ -}}
 {{- define "deskrun.runnerRules" -}}
-# Serving scale sets: watch them, keep a finalizer, say how they are.
+# The operator: watches scale sets, keeps a finalizer on them, says how they are.
 - apiGroups: ["deskrun.dev"]
   resources: ["runnerscalesets"]
-  verbs: ["get", "list", "watch", "patch"]
+  verbs: ["list", "watch", "patch"]
 - apiGroups: ["deskrun.dev"]
   resources: ["runnerscalesets/status"]
   verbs: ["patch"]
-# Runner pods are owned by their scale set; where the API server asks who may block its deletion, this is the answer.
-- apiGroups: ["deskrun.dev"]
-  resources: ["runnerscalesets/finalizers"]
-  verbs: ["update"]
 - apiGroups: ["events.k8s.io"]
   resources: ["events"]
   verbs: ["create", "patch"]
-# Runners: the pod, and what is left of its job's pods; `patch` puts the job's name on it.
+# Secrets with credentials are watched one by one; JIT secrets are made, looked up and deleted.
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["get", "list", "watch", "create", "delete"]
+# The engine: runner pods and what their jobs left behind; `patch` notes the job on the pod.
 - apiGroups: [""]
   resources: ["pods"]
   verbs: ["get", "list", "watch", "create", "patch", "delete"]
 - apiGroups: [""]
   resources: ["pods/log"]
   verbs: ["get"]
-# JIT secrets are made and deleted; those with credentials are watched.
+# Why a pod does not start.
 - apiGroups: [""]
-  resources: ["secrets"]
-  verbs: ["get", "list", "watch", "create", "delete"]
-# Companions of a scale set, by server-side apply; layers are read from ConfigMaps.
+  resources: ["events"]
+  verbs: ["list"]
+# Companions of runners, by server-side apply. ConfigMaps with layers are watched one by one.
 - apiGroups: [""]
   resources: ["configmaps"]
-  verbs: ["get", "create", "patch"]
+  verbs: ["list", "watch", "create", "patch", "delete"]
 - apiGroups: [""]
-  resources: ["serviceaccounts", "persistentvolumeclaims"]
-  verbs: ["create", "patch"]
+  resources: ["serviceaccounts"]
+  verbs: ["list", "create", "patch", "delete"]
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["roles", "rolebindings"]
-  verbs: ["create", "patch"]
+  verbs: ["list", "create", "patch", "delete"]
+# Companions that a user's layers may add.
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["create", "patch", "delete"]
 # Held only to be granted: GitHub's container hooks run with these, and nobody can grant what he does not hold.
 - apiGroups: [""]
   resources: ["pods/exec"]
