@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use deskrun::engine::EngineError;
+use deskrun::engine::kubernetes::{KubernetesEngine, Scope};
+use deskrun::manifest::{JIT_CONFIG_KEY, RunnerManifest, SecretKey};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -48,13 +51,22 @@ async fn judged(cluster: Arc<Cluster>, folder: PathBuf) {
     for pod in objects.iter().filter(|object| object["kind"] == "Pod") {
         let wanted = beyond_baseline(pod);
         match dry_run(&client, pod).await {
-            Ok(()) => assert_eq!(wanted, BTreeSet::new(), "it is accepted"),
+            Ok(()) => {
+                assert_eq!(wanted, BTreeSet::new(), "it is accepted");
+                rehearse(client.clone(), &baseline, pod, &objects).await.expect("it is accepted");
+            }
             Err(refusal) => {
                 assert!(refusal.contains("violates PodSecurity \"baseline:latest\""), "{refusal}");
                 assert_ne!(wanted, BTreeSet::new(), "{refusal}");
                 for words in wanted {
                     assert!(refusal.contains(words), "no {words} in {refusal}");
                 }
+                let told = rehearse(client.clone(), &baseline, pod, &objects).await.expect_err("it is refused");
+                let EngineError::Refused { message, hint: Some(hint), .. } = told else { panic!("{told:?}") };
+                assert!(message.contains(&format!("the namespace `{baseline}` does not admit such pods")), "{message}");
+                let way_out =
+                    format!("kubectl label namespace {baseline} pod-security.kubernetes.io/enforce=privileged");
+                assert!(hint.contains(&way_out), "{hint}");
             }
         }
     }
@@ -117,6 +129,19 @@ async fn dry_run(client: &Client, object: &Value) -> Result<(), String> {
         Err(kube::Error::Api(status)) => Err(status.message.clone()),
         Err(error) => panic!("no answer: {error}"),
     }
+}
+
+/// Has the engine try a manifest out.
+async fn rehearse(client: Client, namespace: &str, pod: &Value, objects: &[Value]) -> Result<(), EngineError> {
+    let name = pod["metadata"]["name"].as_str().expect("a name").to_owned();
+    let manifest = RunnerManifest {
+        jit_config: SecretKey { name: name.clone(), key: JIT_CONFIG_KEY },
+        name,
+        slot: 0,
+        pod: pod.clone(),
+        companions: objects.iter().filter(|object| object["kind"] != "Pod").cloned().collect(),
+    };
+    KubernetesEngine::new(client, Scope::Namespace(namespace.to_owned())).rehearse(&manifest).await
 }
 
 /// What the API server has to find in a pod, in its words.

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// A node of this machine. [`Kubelet::stop`] takes away what it leaves.
 pub struct Kubelet {
     // Before the folder, so that nothing writes into it when it goes.
-    kubelet: Part,
+    agent: Part,
     containerd: Part,
     traces: Traces,
     folder: tempfile::TempDir,
@@ -69,10 +69,10 @@ impl Kubelet {
         command.arg("--config").arg(path.join("kubelet.yaml"));
         command.arg("--root-dir").arg(path.join("kubelet")).arg("--cert-dir").arg(path.join("certificates"));
         command.args(["--hostname-override", NODE]);
-        let mut kubelet = Part::start("kubelet", &mut command, path)?;
+        let mut agent = Part::start("kubelet", &mut command, path)?;
         let nodes: Api<Node> = Api::all(control_plane.client());
-        kubelet.until(|| async { nodes.get_opt(NODE).await.is_ok_and(|node| node.is_some_and(takes_pods)) }).await?;
-        Ok(Self { kubelet, containerd, traces, folder })
+        agent.until(|| async { nodes.get_opt(NODE).await.is_ok_and(|node| node.is_some_and(takes_pods)) }).await?;
+        Ok(Self { agent, containerd, traces, folder })
     }
 
     /// A folder of this machine that goes with the node, for what pods mount.
@@ -132,8 +132,8 @@ impl Kubelet {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let Self { kubelet, containerd, traces, folder } = self;
-        kubelet.kill();
+        let Self { agent, containerd, traces, folder } = self;
+        agent.kill();
         // Sandboxes go a moment after their pods.
         while !ctr(folder.path(), &["tasks", "list", "--quiet"])?.is_empty() && started.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(100)).await;
