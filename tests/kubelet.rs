@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{ControlPlane, Kubelet, Options};
+use cluster::{ControlPlane, Kubelet, Network, Options};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
 
@@ -24,12 +24,15 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_deskrun");
 pub struct Machine {
     pub control_plane: ControlPlane,
     pub kubelet: Kubelet,
+    pub network: Network,
 }
 
 impl Machine {
     async fn start() -> Result<Self, String> {
-        let control_plane = ControlPlane::start(Options { hostnames: true, ..Options::default() }).await?;
-        let kubelet = Kubelet::start(&control_plane).await?;
+        let network = Network::new();
+        let options = Options { network: Some(network.clone()), ..Options::default() };
+        let control_plane = ControlPlane::start(options).await?;
+        let kubelet = Kubelet::start(&control_plane, &network).await?;
         let root = kubelet.folder().join("runner");
         deskrun::demo::write_image(&root, Path::new(PROGRAM)).await.map_err(|error| error.to_string())?;
         let settings = json!({
@@ -39,7 +42,7 @@ impl Machine {
             "User": "runner",
         });
         kubelet.import(&root, deskrun::demo::IMAGE, &settings)?;
-        Ok(Self { control_plane, kubelet })
+        Ok(Self { control_plane, kubelet, network })
     }
 }
 
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     };
     let conclusion = libtest_mimic::run(&arguments, flagship::trials(machine.as_ref(), &runtime));
     let Some(machine) = machine else { return conclusion.exit_code() };
-    let Some(Machine { control_plane, kubelet }) = Arc::into_inner(machine) else {
+    let Some(Machine { control_plane, kubelet, .. }) = Arc::into_inner(machine) else {
         eprintln!("error: a test still holds the node");
         return ExitCode::FAILURE;
     };

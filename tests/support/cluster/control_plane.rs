@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::part::{Part, free_port};
 use super::programs::Programs;
-use super::{access, etcd, folder};
+use super::{Network, access, etcd, folder};
 
 /// Signs the tokens of service accounts; made for tests.
 const ACCOUNT_KEY: &str = include_str!("../../simulator/app-key.pem");
@@ -30,8 +30,8 @@ pub struct Options {
     pub audit: bool,
     /// Run the scheduler. Without it the fake kubelet may bind pods itself.
     pub scheduler: bool,
-    /// Call kubelets by their nodes' names, as a real one on this machine needs it, not by their addresses.
-    pub hostnames: bool,
+    /// For a real kubelet on this machine: it is called by its node's name, and services get addresses of this network.
+    pub network: Option<Network>,
     /// After how many seconds pods on a node that is lost are deleted; Kubernetes' own default is 300.
     pub lost_after: Option<u32>,
     /// More flags for the API server.
@@ -45,7 +45,7 @@ impl Default for Options {
         Self {
             audit: false,
             scheduler: true,
-            hostnames: false,
+            network: None,
             lost_after: None,
             api_server: Vec::new(),
             controller_manager: Vec::new(),
@@ -117,6 +117,11 @@ impl ControlPlane {
     /// Where the API server listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The port where the API server listens.
+    pub fn port(&self) -> u16 {
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
     /// A folder that goes with the control plane.
@@ -216,6 +221,7 @@ async fn start_etcd(programs: &Programs, folder: &Path) -> Result<(String, Part)
 
 fn api_server_flags(folder: &Path, etcd: &str, port: u16, options: &Options) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
+    let services = options.network.as_ref().map_or("10.0.0.0/24".to_owned(), Network::services);
     let mut flags = vec![
         format!("--etcd-servers={etcd}"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -226,11 +232,14 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16, options: &Options) -> 
         format!("--service-account-signing-key-file={}", file("account.key")),
         format!("--token-auth-file={}", file("tokens")),
         "--authorization-mode=RBAC".to_owned(),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        format!("--service-cluster-ip-range={services}"),
         "--allow-privileged=true".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
         // Kubelets' certificates are not checked; their addresses are.
-        format!("--kubelet-preferred-address-types={}", if options.hostnames { "Hostname" } else { "InternalIP" }),
+        format!(
+            "--kubelet-preferred-address-types={}",
+            if options.network.is_some() { "Hostname" } else { "InternalIP" }
+        ),
     ];
     if options.audit {
         flags.push(format!("--audit-policy-file={}", file("audit-policy")));

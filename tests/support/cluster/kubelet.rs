@@ -1,7 +1,7 @@
 //! A real node: kubelet and containerd, with all their files in one folder.
 //!
-//! The images it knows are those that a test imports. Pods of the host's network reach loopback; others get a bridge that
-//! leads nowhere but to this machine.
+//! The images it knows are those that a test imports. Pods have a bridge that leads nowhere but to this machine, where the
+//! API server is found at its service's address, as in any cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::image::run;
 use super::part::{Part, free_port};
 use super::programs::Programs;
-use super::{ControlPlane, folder, image, node_traces};
+use super::{ControlPlane, Network, folder, image, network, node_traces};
 
 /// Names the API server calls the node's kubelet by; an address would have to be another one than loopback.
 pub const NODE: &str = "localhost";
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Kubelet {
     // Before the folder, so that nothing writes into it when it goes.
     agent: Part,
+    api_server: tokio::task::JoinHandle<()>,
     containerd: Part,
     traces: Traces,
     folder: tempfile::TempDir,
@@ -43,9 +44,8 @@ impl Drop for Traces {
 }
 
 impl Kubelet {
-    /// Starts one for a control plane with [`Options::hostnames`](super::Options::hostnames); it is ready for pods when
-    /// this returns.
-    pub async fn start(control_plane: &ControlPlane) -> Result<Self, String> {
+    /// Starts one for a control plane with this network; it is ready for pods when this returns.
+    pub async fn start(control_plane: &ControlPlane, network: &Network) -> Result<Self, String> {
         let folder = folder::make_clearing("kubelet", node_traces::clear)?;
         let path = folder.path();
         for name in ["cni", "manifests"] {
@@ -55,10 +55,13 @@ impl Kubelet {
             std::fs::write(path.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
         };
         file("containerd.toml", containerd_configuration(path))?;
-        file("cni/10-deskrun.conflist", network(path).to_string())?;
+        file("cni/10-deskrun.conflist", conflist(path, network).to_string())?;
         file("kubelet.yaml", kubelet_configuration(path).to_string())?;
         let traces = Traces(path.to_owned());
         node_traces::make_cgroup(path)?;
+        let addresses = [network.host(), network.api_server()];
+        node_traces::make_bridge(path, &addresses.map(|address| format!("{address}/24")))?;
+        let api_server = network::forward((network.api_server(), 443), control_plane.port()).await?;
         let mut containerd = Command::new("containerd");
         containerd.arg("--config").arg(path.join("containerd.toml"));
         let mut containerd = Part::start("containerd", &mut containerd, path)?;
@@ -72,7 +75,7 @@ impl Kubelet {
         let mut agent = Part::start("kubelet", &mut command, path)?;
         let nodes: Api<Node> = Api::all(control_plane.client());
         agent.until(|| async { nodes.get_opt(NODE).await.is_ok_and(|node| node.is_some_and(takes_pods)) }).await?;
-        Ok(Self { agent, containerd, traces, folder })
+        Ok(Self { agent, api_server, containerd, traces, folder })
     }
 
     /// A folder of this machine that goes with the node, for what pods mount.
@@ -132,7 +135,8 @@ impl Kubelet {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let Self { agent, containerd, traces, folder } = self;
+        let Self { agent, api_server, containerd, traces, folder } = self;
+        api_server.abort();
         agent.kill();
         // Sandboxes go a moment after their pods.
         while !ctr(folder.path(), &["tasks", "list", "--quiet"])?.is_empty() && started.elapsed() < PATIENCE {
@@ -203,7 +207,7 @@ oom_score = 0
 }
 
 /// Pods see each other and this machine.
-fn network(folder: &Path) -> Value {
+fn conflist(folder: &Path, network: &Network) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "deskrun",
@@ -214,7 +218,7 @@ fn network(folder: &Path) -> Value {
             "ipam": {
                 "type": "host-local",
                 "dataDir": folder.join("addresses"),
-                "ranges": [[{"subnet": "10.255.77.0/24"}]],
+                "ranges": [[{"subnet": network.pods(), "gateway": network.host()}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         }],

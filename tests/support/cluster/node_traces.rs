@@ -24,6 +24,16 @@ pub fn bridge(folder: &Path) -> String {
     format!("dr-{}", short(folder))
 }
 
+/// Makes the bridge of a node's pods, with addresses of this machine that pods reach.
+pub fn make_bridge(folder: &Path, addresses: &[String]) -> Result<(), String> {
+    let bridge = bridge(folder);
+    run(Command::new("ip").args(["link", "add", &bridge, "type", "bridge"]))?;
+    for address in addresses {
+        run(Command::new("ip").args(["address", "add", address, "dev", &bridge]))?;
+    }
+    run(Command::new("ip").args(["link", "set", &bridge, "up"])).map(drop)
+}
+
 /// Makes a node's cgroup, in every hierarchy there is.
 pub fn make_cgroup(folder: &Path) -> Result<(), String> {
     for path in roots(folder) {
@@ -65,7 +75,7 @@ pub fn clear(folder: &Path) -> Result<(), String> {
     for point in mounts(folder)?.iter().rev() {
         run(Command::new("umount").args(["--lazy", point]))?;
     }
-    // It is only there if a pod had a network of its own.
+    // It may never have been made.
     let _ = Command::new("ip").args(["link", "delete", &bridge(folder)]).output();
     for entry in std::fs::read_dir(LOG_LINKS).into_iter().flatten().flatten() {
         if std::fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(folder)) {
