@@ -4,6 +4,8 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "cluster/definition.rs"]
+mod definition;
 #[path = "cluster/goldens.rs"]
 mod goldens;
 #[path = "cluster/played.rs"]
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let conclusion = libtest_mimic::run(&arguments, serving::add(goldens::add(played::add(trials))).list);
+    let conclusion =
+        libtest_mimic::run(&arguments, definition::add(serving::add(goldens::add(played::add(trials)))).list);
     // Its processes end here, also if a test that failed still holds it.
     drop(cluster);
     conclusion.exit_code()

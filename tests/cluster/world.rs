@@ -323,7 +323,7 @@ fn typed(object: &Value, version: &str, kind: &str) -> Value {
 }
 
 /// Makes the kind known to the cluster.
-async fn define(client: &Client) {
+pub async fn define(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition = serde_json::to_value(crd::definition()).expect("JSON");
     let definition = typed(&definition, "apiextensions.k8s.io/v1", "CustomResourceDefinition");
