@@ -2,6 +2,8 @@
 //!
 //! It has to be stopped after the last of them: so this suite has its own `main`.
 
+#[path = "cluster/chart.rs"]
+mod chart;
 #[path = "support/cluster/mod.rs"]
 mod cluster;
 #[path = "cluster/definition.rs"]
@@ -52,8 +54,10 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let conclusion =
-        libtest_mimic::run(&arguments, definition::add(serving::add(goldens::add(played::add(trials)))).list);
+    let conclusion = libtest_mimic::run(
+        &arguments,
+        chart::add(definition::add(serving::add(goldens::add(played::add(trials))))).list,
+    );
     // Its processes end here, also if a test that failed still holds it.
     drop(cluster);
     conclusion.exit_code()

@@ -1,0 +1,143 @@
+//! The chart before a real API server: what it renders is taken with strict validation, the operator's pod stands the
+//! strictest pod security, and one stream of it can be applied to a cluster that knows nothing of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use deskrun::installation::Installation;
+use deskrun::yaml;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::cluster::helm;
+use crate::support::golden::{folders, name};
+use crate::world::define;
+use crate::{Cluster, Trials};
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/deskrun");
+
+pub fn add(trials: Trials<'_>) -> Trials<'_> {
+    trials
+        .test("the_chart_renders_to_objects_that_are_taken_strictly", renderings_are_taken)
+        .test("the_charts_operator_stands_restricted_pod_security", operator_is_restricted)
+        .test("the_chart_can_be_applied_in_one_stream_to_a_fresh_cluster", applied_in_one_stream)
+        .test("what_is_installed_without_helm_is_taken_strictly", installation_is_taken)
+}
+
+async fn renderings_are_taken(cluster: Arc<Cluster>) {
+    let client = cluster.control_plane.client();
+    define(&client).await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/chart");
+    let mut tried = 0;
+    for case in folders(&root).iter().filter(|case| case.join("expected.yaml").exists()) {
+        let text = std::fs::read_to_string(case.join("expected.yaml")).expect("a golden");
+        tried += taken(&cluster, &objects(&text)).await.unwrap_or_else(|error| panic!("{}: {error}", name(case)));
+    }
+    assert!(tried > 30, "{tried} objects are tried");
+}
+
+async fn installation_is_taken(cluster: Arc<Cluster>) {
+    for runner_namespace in [None, Some("deskrun-runners".to_owned())] {
+        let image = "localhost/deskrun:test".to_owned();
+        let installation = Installation { namespace: "deskrun-system".to_owned(), runner_namespace, image };
+        let objects = installation.objects().expect("they can be read");
+        taken(&cluster, &objects).await.unwrap_or_else(|error| panic!("{installation:?}: {error}"));
+    }
+}
+
+/// Tries all objects that the cluster has a kind for; how many.
+async fn taken(cluster: &Cluster, objects: &[Value]) -> Result<usize, String> {
+    let client = cluster.control_plane.client();
+    let namespaces = objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str());
+    for namespace in namespaces.collect::<BTreeSet<_>>() {
+        ensure_namespace(&client, namespace).await;
+    }
+    let known = objects.iter().filter(|object| object["kind"] != "PodMonitor");
+    let mut tried = 0;
+    for object in known {
+        apply(&client, object, true).await.map_err(|error| format!("{} {error}", object["kind"]))?;
+        tried += 1;
+    }
+    Ok(tried)
+}
+
+async fn operator_is_restricted(cluster: Arc<Cluster>) {
+    let label = [("pod-security.kubernetes.io/enforce", "restricted")];
+    let namespace = cluster.control_plane.namespace(&label).await;
+    let client = cluster.control_plane.client();
+    let rendered = objects(&template(&["--namespace", &namespace]));
+    let of_kind =
+        |kind: &str| rendered.iter().find(|object| object["kind"] == kind).expect("the chart has one").clone();
+    let account = of_kind("ServiceAccount");
+    apply(&client, &account, false).await.expect("its account is there");
+    let mut pod = of_kind("Deployment")["spec"]["template"].clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["metadata"]["name"] = json!("operator");
+    pod["metadata"]["namespace"] = json!(namespace);
+    apply(&client, &pod, true).await.expect("the pod is admitted");
+}
+
+/// As a user does: `helm template … | kubectl apply --server-side -f -`. Nothing waits for what it needs; the runners'
+/// namespace comes first in the stream.
+async fn applied_in_one_stream(cluster: Arc<Cluster>) {
+    let operator = cluster.control_plane.namespace(&[]).await;
+    let runners = format!("{operator}-runners");
+    let settings = format!("--set=runnerNamespace.name={runners},replicas=0,metrics.dashboard.enabled=true");
+    let file = cluster.control_plane.folder().join("stream.yaml");
+    std::fs::write(&file, template(&["--namespace", &operator, &settings])).expect("a file");
+    let kubectl = Command::new("kubectl")
+        .args(["apply", "--server-side", "--validate=strict", "--filename"])
+        .arg(&file)
+        .env("KUBECONFIG", cluster.control_plane.kubeconfig())
+        .output()
+        .expect("kubectl runs");
+    let said = String::from_utf8_lossy(&kubectl.stderr);
+    assert!(kubectl.status.success() && said.is_empty(), "{said}");
+    let client = cluster.control_plane.client();
+    let namespace: Namespace = Api::all(client.clone()).get(&runners).await.expect("the runners' namespace is there");
+    let level = namespace.metadata.labels.and_then(|labels| labels.get("pod-security.kubernetes.io/enforce").cloned());
+    assert_eq!(level.as_deref(), Some("privileged"));
+}
+
+/// The objects of a rendering.
+fn objects(text: &str) -> Vec<Value> {
+    yaml::read(text).expect("YAML").iter().map(yaml::Tree::to_json).collect()
+}
+
+fn template(arguments: &[&str]) -> String {
+    let mut command = Command::new(helm().expect("Helm is there"));
+    let output = command.args(["template", "deskrun", CHART]).args(arguments).output().expect("Helm runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+async fn ensure_namespace(client: &Client, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    apply(client, &namespace, false).await.expect("the namespace is there");
+}
+
+/// Server-side apply with strict validation; the error is what the API server says.
+async fn apply(client: &Client, object: &Value, tried_only: bool) -> Result<(), String> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let version = text(&object["apiVersion"]);
+    let group = if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") };
+    let scope = object["metadata"]["namespace"].as_str().map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+    let kind = text(&object["kind"]).to_lowercase();
+    let plural = kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |stem| format!("{stem}ies"));
+    let name = text(&object["metadata"]["name"]);
+    let dry_run = if tried_only { "&dryRun=All" } else { "" };
+    let parameters = format!("fieldManager=test&force=true&fieldValidation=Strict{dry_run}");
+    let request = http::Request::patch(format!("/{group}{scope}/{plural}/{name}?{parameters}"))
+        .header("content-type", "application/apply-patch+yaml")
+        .body(object.to_string().into_bytes())
+        .expect("a request");
+    match client.request::<Value>(request).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) => Err(status.message.clone()),
+        Err(error) => panic!("no answer: {error}"),
+    }
+}
