@@ -1,15 +1,22 @@
-//! What every engine has to do, done by a real Podman in a folder of its own, over its socket and over SSH.
+//! What every engine has to do, done by a real Podman in a folder of its own, over its socket and over SSH, and by a real
+//! API server whose node is played.
 //!
-//! The tests share one Podman, which has to be stopped after the last of them: so this suite has its own `main`.
+//! The tests share one of each, which have to be stopped after the last of them: so this suite has its own `main`.
 
 #[path = "engine/bench.rs"]
 mod bench;
+#[path = "support/cluster/mod.rs"]
+mod cluster;
 #[path = "engine/conformance.rs"]
 mod conformance;
 #[path = "engine/flagship.rs"]
 mod flagship;
 #[path = "engine/inspected.rs"]
 mod inspected;
+#[path = "engine/kubernetes_bench.rs"]
+mod kubernetes_bench;
+#[path = "engine/kubernetes_only.rs"]
+mod kubernetes_only;
 #[path = "engine/memory_bench.rs"]
 mod memory_bench;
 #[path = "engine/podman_bench.rs"]
@@ -29,8 +36,15 @@ mod watcher;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use kubernetes_bench::KubernetesBench;
 use libtest_mimic::{Arguments, Failed, Trial};
 use podman_bench::PodmanBench;
+
+/// What the tests of this suite share.
+struct Benches {
+    podman: [Arc<PodmanBench>; 2],
+    kubernetes: Arc<KubernetesBench>,
+}
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -40,28 +54,32 @@ fn main() -> ExitCode {
     if arguments.list {
         return trials(&runtime, None, &arguments);
     }
-    let benches = async {
-        let first = PodmanBench::start().await?;
-        // A controller must not wait for what the other tests do to their Podman.
-        let second = first.another().await?;
-        Ok::<_, String>([first, second])
-    };
-    match runtime.block_on(benches) {
-        Ok(benches) => trials(&runtime, Some(benches.map(Arc::new)), &arguments),
+    match runtime.block_on(benches()) {
+        Ok(benches) => trials(&runtime, Some(benches), &arguments),
         Err(error) => {
-            eprintln!("error: there is no Podman to test with: {error}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn trials(
-    runtime: &tokio::runtime::Runtime,
-    benches: Option<[Arc<PodmanBench>; 2]>,
-    arguments: &Arguments,
-) -> ExitCode {
-    let (bench, second) = benches.map_or((None, None), |[first, second]| (Some(first), Some(second)));
+async fn benches() -> Result<Benches, String> {
+    let missing = |error: String| format!("there is no Podman to test with: {error}");
+    let first = PodmanBench::start().await.map_err(missing)?;
+    // A controller must not wait for what the other tests do to their Podman.
+    let second = first.another().await.map_err(missing)?;
+    let kubernetes = KubernetesBench::start().await;
+    let kubernetes = kubernetes.map_err(|error| format!("there is no control plane to test with: {error}"))?;
+    Ok(Benches { podman: [first, second].map(Arc::new), kubernetes: Arc::new(kubernetes) })
+}
+
+fn trials(runtime: &tokio::runtime::Runtime, benches: Option<Benches>, arguments: &Arguments) -> ExitCode {
+    let (kubernetes, podman) = benches.map(|benches| (benches.kubernetes, benches.podman)).unzip();
+    let (bench, second) = podman.map(|[first, second]| (first, second)).unzip();
     let mut trials = conformance::trials("podman", bench.as_ref(), runtime);
+    trials.extend(conformance::trials("kubernetes", kubernetes.as_ref(), runtime));
+    trials.extend(kubernetes_only::trials(kubernetes.as_ref(), runtime));
+    drop(kubernetes);
     let memory = Arc::new(memory_bench::MemoryBench::default());
     trials.extend(conformance::trials("memory", Some(&memory), runtime));
     trials.extend(podman_only::trials(bench.as_ref(), runtime));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::label;
 use super::super::making::{Making, SharedThings};
 use super::documents::Companion;
 use super::service::{CallError, Service};
@@ -65,11 +66,12 @@ impl Companions {
         self.applied().retain(|key, _| !key.starts_with(&prefix));
     }
 
-    /// Deletes objects that no runner uses and none in the making needs; how many.
+    /// Deletes objects of a controller that no runner uses and none in the making needs; how many.
     pub(super) async fn remove_unused(
         &self,
         service: &Service,
         namespace: &str,
+        controller: &str,
         unused: impl IntoIterator<Item = Companion>,
         is_used: impl Fn(&Companion) -> bool,
     ) -> Result<usize, CallError> {
@@ -81,7 +83,8 @@ impl Companions {
             if !is_used(&companion) {
                 self.applied().remove(&key);
                 let Companion { api_version, kind, name } = &companion;
-                removed += usize::from(service.delete_shared(namespace, api_version, kind, name).await?);
+                let of_ours = (label::CONTROLLER, controller);
+                removed += usize::from(service.delete_shared(namespace, api_version, kind, name, of_ours).await?);
             }
         }
         Ok(removed)

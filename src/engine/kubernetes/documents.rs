@@ -4,15 +4,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::super::label;
 use crate::manifest::RunnerManifest;
 use crate::secret::Secret;
 
-/// Annotation of a pod that belongs to no custom resource: a JSON list of the objects that it shares with other runners.
-/// With the last of them they go; where there is an owner, the cluster's garbage collector does that.
-pub(super) const COMPANIONS: &str = "deskrun.dev/companions";
+/// Annotation of a pod and a secret that belong to no custom resource: a JSON list of the objects that the runner shares with
+/// others. With the last of them they go; where there is an owner, the cluster's garbage collector does that.
+const COMPANIONS: &str = "deskrun.dev/companions";
 /// A variable by which a runner is known to use GitHub's container hooks.
 const HOOKS: &str = "ACTIONS_RUNNER_CONTAINER_HOOKS";
 
@@ -42,6 +43,11 @@ pub(super) fn namespace(manifest: &RunnerManifest) -> Option<&str> {
     manifest.pod["metadata"]["namespace"].as_str()
 }
 
+/// The id of the controller that the pod belongs to.
+pub(super) fn controller(manifest: &RunnerManifest) -> &str {
+    manifest.pod["metadata"]["labels"][label::CONTROLLER].as_str().unwrap_or_default()
+}
+
 /// Companions that no custom resource owns.
 pub(super) fn unowned(manifest: &RunnerManifest) -> Vec<Companion> {
     if is_owned(&manifest.pod) {
@@ -63,6 +69,7 @@ pub(super) fn secret(manifest: &RunnerManifest, jit_config: &Secret) -> Value {
             metadata[field] = value.clone();
         }
     }
+    note_companions(&mut metadata, manifest);
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -77,14 +84,25 @@ pub(super) fn secret(manifest: &RunnerManifest, jit_config: &Secret) -> Value {
 /// The pod.
 pub(super) fn pod(manifest: &RunnerManifest) -> Value {
     let mut pod = manifest.pod.clone();
-    let shared = unowned(manifest);
-    if !shared.is_empty() {
-        if pod["metadata"]["annotations"].is_null() {
-            pod["metadata"]["annotations"] = json!({});
-        }
-        pod["metadata"]["annotations"][COMPANIONS] = json!(json!(shared).to_string());
-    }
+    note_companions(&mut pod["metadata"], manifest);
     pod
+}
+
+fn note_companions(metadata: &mut Value, manifest: &RunnerManifest) {
+    let shared = unowned(manifest);
+    if shared.is_empty() {
+        return;
+    }
+    if metadata["annotations"].is_null() {
+        metadata["annotations"] = json!({});
+    }
+    metadata["annotations"][COMPANIONS] = json!(json!(shared).to_string());
+}
+
+/// What an object is noted to share with others.
+pub(super) fn noted_companions(metadata: &ObjectMeta) -> Vec<Companion> {
+    let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(COMPANIONS));
+    noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default()
 }
 
 /// A pod that is only tried: its accounts may not be there yet, and without one of that name no pod is admitted.
@@ -143,9 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_an_owner_remembers_what_it_shares() {
-        let noted = pod(&manifest(&json!([])))["metadata"]["annotations"][COMPANIONS].clone();
-        assert_eq!(noted, r#"[{"apiVersion":"v1","kind":"ServiceAccount","name":"hooks"}]"#);
+    fn a_pod_and_a_secret_without_an_owner_remember_what_they_share() {
+        let alone = manifest(&json!([]));
+        for object in [pod(&alone), secret(&alone, &Secret::new("config"))] {
+            let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
+            assert_eq!(noted_companions(&metadata), [Companion::of(&alone.companions[0])]);
+        }
         let owned = manifest(&json!([{"uid": "u"}]));
         assert_eq!(pod(&owned), owned.pod);
     }

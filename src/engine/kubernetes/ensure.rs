@@ -68,8 +68,9 @@ impl Inner {
             }
             if !self.made().contains_key(&manifest.name) && !unowned.is_empty() {
                 // It alone would have used them. What cannot be removed now goes with another runner.
-                let is_used = |companion: &_| self.uses(namespace, companion);
-                let _ = self.companions.remove_unused(&self.service, namespace, unowned, is_used).await;
+                let is_used = |companion: &_| self.uses(namespace, companion, Some(&manifest.name));
+                let controller = documents::controller(manifest);
+                let _ = self.companions.remove_unused(&self.service, namespace, controller, unowned, is_used).await;
             }
         }
         made
@@ -80,7 +81,8 @@ impl Inner {
         let secret = documents::secret(manifest, jit_config);
         let secret_uid = self.create(Kind::Secret, namespace, manifest, &secret).await?;
         let companions = documents::unowned(manifest);
-        let made = Made { namespace: namespace.to_owned(), secret_uid, pod_uid: None, companions };
+        let controller = documents::controller(manifest).to_owned();
+        let made = Made { namespace: namespace.to_owned(), controller, secret_uid, pod_uid: None, companions };
         self.made().insert(manifest.name.clone(), made);
         let pod_uid = self.create(Kind::Pod, namespace, manifest, &documents::pod(manifest)).await?;
         if let Some(made) = self.made().get_mut(&manifest.name) {

@@ -10,6 +10,9 @@ pub(super) const ENGINE: &str = "the Kubernetes API server";
 
 /// Turns a failed call into the engine's words.
 pub(super) fn failure(call: &'static str, namespace: &str, error: CallError) -> EngineError {
+    if let CallError::Kube(kube::Error::SerdeError(error)) = &error {
+        return EngineError::Failed { call, message: format!("{ENGINE} gave an answer that is none: {error}") };
+    }
     let Some(status) = error.status() else {
         return EngineError::Unreachable { call, engine: ENGINE.to_owned(), source: Box::new(error) };
     };

@@ -11,7 +11,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::{mpsc, watch};
 
 use super::super::{Observation, ObservedRunner, RunnerPhase, label};
-use super::documents::{self, COMPANIONS, Companion};
+use super::documents::{self, Companion};
 use super::judge;
 
 /// Label by which a pod of GitHub's container hooks names its runner.
@@ -314,12 +314,11 @@ fn read(pod: &Pod) -> Option<Read> {
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let uid = metadata.uid.clone().unwrap_or_default();
     if let Some(observed) = judge::runner(pod) {
-        let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(COMPANIONS));
         return Some(Read::Runner(RunnerPod {
             namespace,
             uid,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            companions: noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default(),
+            companions: documents::noted_companions(metadata),
             uses_hooks: documents::uses_hooks(pod),
             speaks: judge::speaks(pod).map(str::to_owned),
             observed,

@@ -74,6 +74,7 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 struct Made {
     namespace: String,
+    controller: String,
     secret_uid: Option<String>,
     pod_uid: Option<String>,
     companions: Vec<Companion>,
@@ -179,13 +180,15 @@ impl Inner {
         documents::namespace(manifest).or(self.service.scope().namespace()).unwrap_or("default")
     }
 
-    /// Whether a runner uses a companion that no custom resource owns.
-    fn uses(&self, namespace: &str, companion: &Companion) -> bool {
-        let made = self.made().values().any(|made| made.namespace == namespace && made.companions.contains(companion));
-        made || self
-            .known
-            .runners()
+    /// Whether a runner, other than one that goes, uses a companion that no custom resource owns.
+    fn uses(&self, namespace: &str, companion: &Companion, going: Option<&str>) -> bool {
+        let goes = |name: &str| going == Some(name);
+        let made = self
+            .made()
             .iter()
-            .any(|runner| runner.namespace == namespace && runner.companions.contains(companion))
+            .any(|(name, made)| !goes(name) && made.namespace == namespace && made.companions.contains(companion));
+        made || self.known.runners().iter().any(|runner| {
+            !goes(&runner.observed.name) && runner.namespace == namespace && runner.companions.contains(companion)
+        })
     }
 }

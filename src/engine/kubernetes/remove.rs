@@ -18,11 +18,14 @@ use super::{Inner, documents};
 
 const CALL: &str = "remove a runner";
 /// How long everything but the grace may take.
-const BESIDE_GRACE: Duration = Duration::from_mins(1);
+const BESIDE_GRACE: Duration = Duration::from_secs(30);
 /// For so long the first listing is awaited.
 const FIRST_SIGHT: Duration = Duration::from_secs(20);
 /// A pod whose end the watch has not shown for so long is asked for.
-const DOUBT: Duration = Duration::from_secs(15);
+const DOUBT: Duration = Duration::from_secs(10);
+/// No grace at all would take the pod out of the API server's books while its containers may live: a slot would have two
+/// holders. The node is asked to hurry instead.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 /// A workflow's container is told to end with its job; what is left of it is of no use to anyone.
 const HOOK_GRACE: Duration = Duration::from_secs(3);
 
@@ -30,9 +33,10 @@ const HOOK_GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 struct Remains {
     namespace: String,
+    controller: String,
     pod_uid: Option<String>,
-    /// Whether a secret of the runner's name is its own; `None`: not known.
-    has_secret: Option<bool>,
+    /// Whether a secret of the runner's name is its own.
+    has_secret: bool,
     secret_uid: Option<String>,
     companions: Vec<Companion>,
     /// Whether its workflows may have left secrets.
@@ -74,8 +78,9 @@ impl Inner {
             let has_hook_pods = !self.known.hook_pods_of(&pod.namespace, runner).is_empty();
             return Ok(Some(Remains {
                 namespace: pod.namespace,
+                controller: pod.observed.owner.controller,
                 pod_uid: Some(pod.uid),
-                has_secret: Some(true),
+                has_secret: true,
                 secret_uid: made.and_then(|made| made.secret_uid),
                 companions: pod.companions,
                 left_secrets: pod.uses_hooks && (has_hook_pods || !ended_well),
@@ -84,8 +89,9 @@ impl Inner {
         if let Some(made) = made.filter(|made| made.pod_uid.is_some()) {
             return Ok(Some(Remains {
                 namespace: made.namespace,
+                controller: made.controller,
                 pod_uid: made.pod_uid,
-                has_secret: Some(true),
+                has_secret: true,
                 secret_uid: made.secret_uid,
                 companions: made.companions,
                 left_secrets: true,
@@ -115,12 +121,17 @@ impl Inner {
         };
         let pod = self.service.metadata(Kind::Pod, &namespace, runner).await?.filter(own);
         let secret = self.service.metadata(Kind::Secret, &namespace, runner).await?.filter(own);
+        let found = pod.as_ref().or(secret.as_ref());
+        let noted = found.map(documents::noted_companions);
+        let labels = found.and_then(|found| found.labels.as_ref());
+        let controller = labels.and_then(|labels| labels.get(label::CONTROLLER)).cloned();
         Ok(Some(Remains {
             namespace,
+            controller: controller.unwrap_or_default(),
             pod_uid: pod.and_then(|pod| pod.uid),
-            has_secret: Some(secret.is_some()),
+            has_secret: secret.is_some(),
             secret_uid: secret.and_then(|secret| secret.uid),
-            companions: made.map(|made| made.companions).unwrap_or_default(),
+            companions: made.map(|made| made.companions).or(noted).unwrap_or_default(),
             left_secrets: true,
         }))
     }
@@ -152,6 +163,7 @@ impl Inner {
     ) -> Result<(), CallError> {
         let expectation = self.known.expect_end(uid);
         let mut bell = self.known.bell();
+        let grace = grace.max(LEAST_GRACE);
         if !self.service.delete(Kind::Pod, namespace, name, Some(uid), Some(grace)).await? {
             return Ok(());
         }
@@ -173,16 +185,13 @@ impl Inner {
 
     /// Removes what a runner leaves when its pod is gone.
     async fn remove_rest(&self, runner: &str, remains: Remains) -> Result<(), CallError> {
-        let Remains { namespace, has_secret, secret_uid, companions, left_secrets, .. } = remains;
+        let Remains { namespace, controller, has_secret, secret_uid, companions, left_secrets, .. } = remains;
         self.remove_hook_objects(&namespace, runner, left_secrets).await?;
-        if has_secret == Some(true) {
+        if has_secret {
             self.service.delete(Kind::Secret, &namespace, runner, secret_uid.as_deref(), None).await?;
         }
-        if let Some(made) = self.made().get_mut(runner) {
-            made.companions.clear();
-        }
-        let is_used = |companion: &Companion| self.uses(&namespace, companion);
-        self.companions.remove_unused(&self.service, &namespace, companions, is_used).await.map(drop)
+        let is_used = |companion: &Companion| self.uses(&namespace, companion, Some(runner));
+        self.companions.remove_unused(&self.service, &namespace, &controller, companions, is_used).await.map(drop)
     }
 
     /// Removes pods, and where there may be any secrets, that workflows of this runner made; how many.

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
+    Preconditions,
 };
 use kube::runtime::watcher;
 use serde::Deserialize;
@@ -211,17 +212,27 @@ impl Service {
         within(api.patch(&name, &parameters, &Patch::Apply(object))).await.map(drop)
     }
 
-    /// Deletes an object that runners shared; whether there was one.
+    /// Deletes an object that runners shared, if it has this label; whether there was one.
     pub(super) async fn delete_shared(
         &self,
         namespace: &str,
         version: &str,
         kind: &str,
         name: &str,
+        (label, value): (&str, &str),
     ) -> Result<bool, CallError> {
         let api = self.api(namespace, version, kind).await?;
+        let there = match within(api.get_metadata(name)).await {
+            Ok(there) => there.metadata,
+            Err(error) if error.has_code(404) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if there.labels.as_ref().and_then(|labels| labels.get(label)).is_none_or(|of| of != value) {
+            return Ok(false);
+        }
+        let only = Preconditions { uid: there.uid, resource_version: None };
         let _permit = self.writes.acquire().await;
-        there(within(api.delete(name, &DeleteParams::default())).await.map(drop))
+        self::there(within(api.delete(name, &DeleteParams::default().preconditions(only))).await.map(drop))
     }
 
     /// Objects of this kind with these labels, in the whole scope.

@@ -50,7 +50,7 @@ impl Inner {
             }
         }
         if self.sweeps_companions {
-            removed += self.sweep_companions(&ours).await?;
+            removed += self.sweep_companions(controller, &ours).await?;
         }
         Ok(removed)
     }
@@ -60,15 +60,16 @@ impl Inner {
         self.known.runner(runner).is_some() || self.made().contains_key(runner)
     }
 
-    async fn sweep_companions(&self, ours: &str) -> Result<usize, CallError> {
+    async fn sweep_companions(&self, controller: &str, ours: &str) -> Result<usize, CallError> {
         let mut removed = 0;
         for (api_version, kind) in SHARED {
             for object in self.service.list_shared(api_version, kind, ours).await? {
                 let is_owned = object.owner_references.is_some_and(|owners| !owners.is_empty());
                 let (Some(name), Some(namespace), false) = (object.name, object.namespace, is_owned) else { continue };
                 let companion = Companion { api_version: api_version.to_owned(), kind: kind.to_owned(), name };
-                let is_used = |companion: &Companion| self.uses(&namespace, companion);
-                removed += self.companions.remove_unused(&self.service, &namespace, [companion], is_used).await?;
+                let is_used = |companion: &Companion| self.uses(&namespace, companion, None);
+                removed +=
+                    self.companions.remove_unused(&self.service, &namespace, controller, [companion], is_used).await?;
             }
         }
         Ok(removed)
