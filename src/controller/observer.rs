@@ -90,7 +90,9 @@ impl Observer {
             None => None,
         };
         // The receiver is in our hands.
-        let _ = first.map(|first| sender.send(first));
+        if let Some(first) = first {
+            drop(sender.send(first));
+        }
         known.subscribers.insert(subscription, sender);
         receiver
     }

@@ -145,6 +145,6 @@ fn redacted(error: EngineError, jit_config: &Secret) -> EngineError {
         EngineError::Refused { call, message, hint } => EngineError::Refused { call, message: hide(message), hint },
         EngineError::Failed { call, message } => EngineError::Failed { call, message: hide(message) },
         EngineError::NoRoom { call, message } => EngineError::NoRoom { call, message: hide(message) },
-        other => other,
+        unreachable @ EngineError::Unreachable { .. } => unreachable,
     }
 }

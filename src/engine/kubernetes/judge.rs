@@ -106,8 +106,8 @@ fn waits_for(pod: &Pod, status: &PodStatus) -> Option<String> {
     if let Some(words) = runner_status(status).and_then(waiting) {
         return Some(words);
     }
-    let others = status.container_statuses.iter().flatten().filter(|other| other.name != RUNNER);
-    others.filter_map(|other| Some(format!("container `{}`: {}", other.name, waiting(other)?))).next()
+    let mut others = status.container_statuses.iter().flatten().filter(|other| other.name != RUNNER);
+    others.find_map(|other| Some(format!("container `{}`: {}", other.name, waiting(other)?)))
 }
 
 /// The reason for which a container waits, with its message.

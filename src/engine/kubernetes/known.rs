@@ -10,35 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use tokio::sync::{mpsc, watch};
 
-use super::super::{Observation, ObservedRunner, RunnerPhase, label};
-use super::documents::{self, Companion};
-use super::judge;
-
-/// Label by which a pod of GitHub's container hooks names its runner.
-pub(super) const HOOK_OF: &str = "runner-pod";
-
-/// A runner's pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RunnerPod {
-    pub(super) namespace: String,
-    pub(super) uid: String,
-    pub(super) node: Option<String>,
-    /// What it shares with others and no custom resource owns.
-    pub(super) companions: Vec<Companion>,
-    pub(super) uses_hooks: bool,
-    pub(super) speaks: Option<String>,
-    pub(super) observed: ObservedRunner,
-}
-
-/// A pod that a workflow made through GitHub's container hooks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HookPod {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) runner: String,
-    pub(super) controller: String,
-}
+use super::super::{Observation, ObservedRunner, RunnerPhase};
+use super::pods::{HookPod, Read, RunnerPod, read};
 
 /// What there is, and who wants to hear of it.
 #[derive(Debug)]
@@ -104,7 +77,9 @@ impl Known {
             Sight::Lost(words) => Some(Observation::Unreachable(words.clone())),
         };
         // The receiver is in our hands.
-        let _ = first.map(|first| sender.send(first));
+        if let Some(first) = first {
+            drop(sender.send(first));
+        }
         state.listeners.push(sender);
         receiver
     }
@@ -120,14 +95,14 @@ impl Known {
             Event::InitApply(pod) => {
                 let (runners, hook_pods) = state.listing.get_or_insert_default();
                 match read(&pod) {
-                    Some(Read::Runner(runner)) => drop(runners.insert(runner.observed.name.clone(), runner)),
+                    Some(Read::Runner(runner)) => drop(runners.insert(runner.observed.name.clone(), *runner)),
                     Some(Read::Hook(pod)) => drop(hook_pods.insert(pod.uid.clone(), pod)),
                     None => {}
                 }
             }
             Event::InitDone => state.has_listed(),
             Event::Apply(pod) => match read(&pod) {
-                Some(Read::Runner(runner)) => state.changed(runner),
+                Some(Read::Runner(runner)) => state.changed(*runner),
                 Some(Read::Hook(pod)) => drop(state.hook_pods.insert(pod.uid.clone(), pod)),
                 None => {}
             },
@@ -147,12 +122,12 @@ impl Known {
     }
 
     /// Notes why a runner waits, where its pod does not say it.
-    pub(super) fn explain(&self, uid: &str, words: String) {
+    pub(super) fn explain(&self, uid: &str, words: &str) {
         let mut state = self.state();
-        let before = state.reasons.insert(uid.to_owned(), words.clone());
+        let before = state.reasons.insert(uid.to_owned(), words.to_owned());
         let of_it = |runner: &&RunnerPod| runner.uid == uid;
         let Some(runner) = state.runners.values().find(of_it).cloned() else { return };
-        if before.as_ref() != Some(&words) {
+        if before.as_deref() != Some(words) {
             let explained = state.explained_as(&runner);
             if explained != runner.observed {
                 state.tell(&Observation::Changed(explained));
@@ -302,34 +277,4 @@ impl State {
     fn tell(&mut self, observation: &Observation) {
         self.listeners.retain(|listener| listener.send(observation.clone()).is_ok());
     }
-}
-
-enum Read {
-    Runner(RunnerPod),
-    Hook(HookPod),
-}
-
-fn read(pod: &Pod) -> Option<Read> {
-    let metadata = &pod.metadata;
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let uid = metadata.uid.clone().unwrap_or_default();
-    if let Some(observed) = judge::runner(pod) {
-        return Some(Read::Runner(RunnerPod {
-            namespace,
-            uid,
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            companions: documents::noted_companions(metadata),
-            uses_hooks: documents::uses_hooks(pod),
-            speaks: judge::speaks(pod).map(str::to_owned),
-            observed,
-        }));
-    }
-    let labels = metadata.labels.as_ref()?;
-    Some(Read::Hook(HookPod {
-        namespace,
-        name: metadata.name.clone()?,
-        uid,
-        runner: labels.get(HOOK_OF)?.clone(),
-        controller: labels.get(label::CONTROLLER).cloned().unwrap_or_default(),
-    }))
 }

@@ -16,13 +16,12 @@ impl Inner {
         let made = self.made().get(runner).map(|made| made.namespace.clone());
         let namespace = known.as_ref().map(|pod| pod.namespace.clone()).or(made).or(scope).ok_or_else(none)?;
         let failure = |error| failure(CALL, &namespace, error);
-        let speaks = match known {
-            Some(pod) => pod.speaks,
-            None => {
-                let pod = self.service.pod(&namespace, runner).await.map_err(failure)?.ok_or_else(none)?;
-                judge::runner(&pod).ok_or_else(none)?;
-                judge::speaks(&pod).map(str::to_owned)
-            }
+        let speaks = if let Some(pod) = known {
+            pod.speaks
+        } else {
+            let pod = self.service.pod(&namespace, runner).await.map_err(failure)?.ok_or_else(none)?;
+            judge::runner(&pod).ok_or_else(none)?;
+            judge::speaks(&pod).map(str::to_owned)
         };
         match speaks {
             Some(container) => self.service.log(&namespace, runner, &container, lines).await.map_err(failure),

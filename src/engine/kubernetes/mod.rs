@@ -19,6 +19,7 @@ mod judge;
 mod known;
 mod logs;
 mod note;
+mod pods;
 mod reasons;
 mod rehearse;
 mod remove;

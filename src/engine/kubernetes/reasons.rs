@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::companions::Companions;
 use super::failure::is_missing_companion;
 use super::judge;
-use super::known::{Known, RunnerPod};
+use super::known::Known;
+use super::pods::RunnerPod;
 use super::service::Service;
 
 /// A start that takes no longer needs no explanation.
@@ -64,7 +65,7 @@ async fn ask(service: &Service, known: &Known, companions: &Companions, runner: 
                 if is_missing_companion(&words) {
                     companions.doubt(&runner.namespace);
                 }
-                known.explain(&runner.uid, words);
+                known.explain(&runner.uid, &words);
             }
         }
         Err(error) => tracing::debug!(runner = runner.observed.name, ?error, "events cannot be read"),

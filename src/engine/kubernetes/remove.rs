@@ -12,7 +12,7 @@ use super::super::making::Turn;
 use super::super::{EngineError, RunnerPhase, label};
 use super::documents::Companion;
 use super::failure::{ENGINE, failure};
-use super::known::{HOOK_OF, HookPod};
+use super::pods::{HOOK_OF, HookPod};
 use super::service::{CallError, Kind};
 use super::{Inner, documents};
 
@@ -106,15 +106,12 @@ impl Inner {
     async fn asked(&self, runner: &str) -> Result<Option<Remains>, CallError> {
         let made = self.made().get(runner).cloned();
         let namespace = made.as_ref().map(|made| made.namespace.as_str()).or(self.service.scope().namespace());
-        let namespace = match namespace {
-            Some(namespace) => namespace.to_owned(),
-            None => {
-                let secrets = self.service.list(Kind::Secret, None, &documents::of_runner(runner)).await?;
-                let Some(namespace) = secrets.into_iter().find_map(|secret| secret.namespace) else {
-                    return Ok(None);
-                };
-                namespace
-            }
+        let namespace = if let Some(namespace) = namespace {
+            namespace.to_owned()
+        } else {
+            let secrets = self.service.list(Kind::Secret, None, &documents::of_runner(runner)).await?;
+            let Some(namespace) = secrets.into_iter().find_map(|secret| secret.namespace) else { return Ok(None) };
+            namespace
         };
         let own = |metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
             metadata.labels.as_ref().and_then(|labels| labels.get(label::RUNNER)).is_some_and(|of| of == runner)

@@ -5,7 +5,7 @@ use super::super::{EngineError, label};
 use super::Inner;
 use super::documents::Companion;
 use super::failure::failure;
-use super::known::HookPod;
+use super::pods::HookPod;
 use super::service::{CallError, Kind};
 
 const CALL: &str = "remove what was left behind";

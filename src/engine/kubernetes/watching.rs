@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::watcher::Error;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{Error, Event};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::label;
+use super::super::{RunnerPhase, label};
 use super::companions::Companions;
-use super::failure::ENGINE;
+use super::failure::{ENGINE, is_missing_companion};
+use super::judge;
 use super::known::Known;
 use super::reasons;
 use super::service::Service;
@@ -25,7 +27,7 @@ const CALM: Duration = Duration::from_secs(30);
 /// Without any change for so long everything is listed anew: whoever answers no request would not be noticed otherwise.
 const QUIET: Duration = Duration::from_mins(15);
 /// How long a listing may be silent.
-const LISTING: Duration = Duration::from_secs(60);
+const LISTING: Duration = Duration::from_mins(1);
 
 /// The watch, once it has begun.
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ impl Watching {
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
             let (service, known, companions) = (Arc::clone(service), Arc::clone(known), Arc::clone(companions));
             *task = Some(tokio::spawn(async move {
-                tokio::join!(watch(&service, &known), reasons::explain(&service, &known, &companions));
+                tokio::join!(watch(&service, &known, &companions), reasons::explain(&service, &known, &companions));
             }));
         }
     }
@@ -53,24 +55,21 @@ impl Drop for Watching {
     }
 }
 
-async fn watch(service: &Service, known: &Known) {
+async fn watch(service: &Service, known: &Known, companions: &Companions) {
     let mut pause = BACK_OFF.0;
     loop {
         let begun = Instant::now();
-        match follow(service, known).await {
-            None => {}
-            Some(words) => {
-                tracing::debug!(error = words, "the API server cannot be watched");
-                known.lose_sight(&format!("{ENGINE}: {words}"));
-                pause = if begun.elapsed() > CALM { BACK_OFF.0 } else { (pause * 2).min(BACK_OFF.1) };
-                tokio::time::sleep(pause).await;
-            }
+        if let Some(words) = follow(service, known, companions).await {
+            tracing::debug!(error = words, "the API server cannot be watched");
+            known.lose_sight(&format!("{ENGINE}: {words}"));
+            pause = if begun.elapsed() > CALM { BACK_OFF.0 } else { (pause * 2).min(BACK_OFF.1) };
+            tokio::time::sleep(pause).await;
         }
     }
 }
 
 /// Lists and watches until something is wrong, and says what; `None`: only that it was quiet for long.
-async fn follow(service: &Service, known: &Known) -> Option<String> {
+async fn follow(service: &Service, known: &Known, companions: &Companions) -> Option<String> {
     let stream = service.watch_pods(label::CONTROLLER);
     let mut stream = std::pin::pin!(stream);
     let mut broke_off: Option<Instant> = None;
@@ -82,11 +81,11 @@ async fn follow(service: &Service, known: &Known) -> Option<String> {
         };
         match next? {
             Ok(event) => {
-                use kube::runtime::watcher::Event;
-                match event {
+                match &event {
                     Event::Init => lists = true,
                     Event::InitDone => lists = false,
-                    _ => {}
+                    Event::Apply(pod) => doubt_what_it_misses(pod, companions),
+                    Event::InitApply(_) | Event::Delete(_) => {}
                 }
                 known.learn(event);
             }
@@ -101,8 +100,18 @@ async fn follow(service: &Service, known: &Known) -> Option<String> {
     }
 }
 
+/// A pod that waits for something that runners share: someone took it away.
+fn doubt_what_it_misses(pod: &Pod, companions: &Companions) {
+    let phase = judge::runner(pod).map(|runner| runner.phase);
+    if let Some(RunnerPhase::Starting { waiting: Some(words) }) = phase
+        && is_missing_companion(&words)
+    {
+        companions.doubt(pod.metadata.namespace.as_deref().unwrap_or_default());
+    }
+}
+
 /// An error with its causes, each said once.
-pub(super) fn words(error: &dyn std::error::Error) -> String {
+fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
