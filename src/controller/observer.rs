@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::slots::Slots;
+use crate::causes::in_one_line;
 use crate::engine::{Engine, Observation, ObservedRunner};
 
 /// Distributes what an engine shows. Clones are the same one.
@@ -75,7 +76,7 @@ impl Observer {
         tracing::info!(runner, "a runner that has ended is removed; its scale set is not served any more");
         match engine.remove(&runner, Duration::ZERO).await {
             Ok(()) => self.slots.release(&runner),
-            Err(error) => tracing::warn!(runner, %error, "it stays for now"),
+            Err(error) => tracing::warn!(runner, error = in_one_line(&error), "it stays for now"),
         }
         self.known().leaving.remove(&runner);
     }

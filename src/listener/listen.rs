@@ -10,6 +10,7 @@ use super::backoff;
 use super::book::Book;
 use super::demand::{Demand, JobNews, Phase};
 use super::session_memory::SessionMemory;
+use crate::causes::in_one_line;
 use crate::github::{
     ActionsService, Envelope, Environment, Exception, GitHubError, JobEvent, MessageSession, Poll, Statistics,
 };
@@ -104,7 +105,9 @@ impl Listener {
         let Some(id) = self.memory.recall() else { return };
         match timeout(CLOSING, MessageSession::close_by_id(&self.service, self.scale_set, &id)).await {
             Ok(Ok(())) => self.memory.keep(None),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot close the session of the previous run"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = in_one_line(&error), "cannot close the session of the previous run")
+            }
             Err(_) => tracing::warn!("closing the session of the previous run took too long"),
         }
     }
@@ -296,7 +299,9 @@ impl Listener {
     async fn close(&self, session: &MessageSession) {
         match timeout(CLOSING, session.close()).await {
             Ok(Ok(())) => self.memory.keep(None),
-            Ok(Err(error)) => tracing::warn!(%error, "the session could not be closed; the next start closes it"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = in_one_line(&error), "the session could not be closed; the next start closes it")
+            }
             Err(_) => tracing::warn!("closing the session took too long; the next start closes it"),
         }
     }

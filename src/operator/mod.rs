@@ -21,6 +21,7 @@ pub use admin::{
 pub use plans::{Desired, slot_sizes};
 use removal::Removal;
 
+use crate::causes::in_one_line;
 use crate::controller::{Observer, Order, ScaleSetController, ScaleSetStatus, Shared, Specification};
 use crate::engine::Engine;
 
@@ -243,7 +244,9 @@ async fn sweep(engine: Arc<dyn Engine>, controller: String) {
                     tracing::info!(swept, "leftovers of a former process are removed");
                     break;
                 }
-                Err(error) => tracing::warn!(%error, ?wait, "leftovers of a former process stay for now"),
+                Err(error) => {
+                    tracing::warn!(error = in_one_line(&error), ?wait, "leftovers of a former process stay for now")
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_mins(1));

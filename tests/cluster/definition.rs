@@ -12,7 +12,6 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::support::golden::{files, folders, name};
-use crate::world::define;
 use crate::{Cluster, Trials};
 
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
@@ -122,7 +121,6 @@ async fn is_structural(cluster: Arc<Cluster>) {
     let answer = client.send(request).await.expect("an answer");
     let warnings: Vec<_> = answer.headers().get_all("warning").iter().collect();
     assert!(answer.status().is_success() && warnings.is_empty(), "{} {warnings:?}", answer.status());
-    define(&client).await;
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/runnerscalesets.deskrun.dev";
     let request = http::Request::get(path).body(Vec::new()).expect("a request");
     let there: Value = client.request(request).await.expect("it is there");
@@ -136,7 +134,6 @@ async fn is_structural(cluster: Arc<Cluster>) {
 
 async fn every_rule_refuses(cluster: Arc<Cluster>) {
     let client = cluster.control_plane.client();
-    define(&client).await;
     let namespace = cluster.control_plane.namespace(&[]).await;
     let mut refusals = Vec::new();
     for (index, Bad { change, .. }) in bad_specs().into_iter().enumerate() {
@@ -187,7 +184,6 @@ async fn both_refuse(_: Arc<Cluster>) {
 
 async fn what_is_fine_is_accepted(cluster: Arc<Cluster>) {
     let client = cluster.control_plane.client();
-    define(&client).await;
     let namespace = cluster.control_plane.namespace(&[]).await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let inputs = ["testdata/refused", "testdata/render"].into_iter().flat_map(|suite| folders(&root.join(suite)));
@@ -215,7 +211,6 @@ async fn what_is_fine_is_accepted(cluster: Arc<Cluster>) {
 
 async fn null_is_not_said(cluster: Arc<Cluster>) {
     let client = cluster.control_plane.client();
-    define(&client).await;
     let namespace = cluster.control_plane.namespace(&[]).await;
     let change = json!({
         "labels": null, "image": null, "nix": null, "docker": {"start": null}, "timeouts": {"start": null},

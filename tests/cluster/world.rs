@@ -15,7 +15,6 @@ use deskrun::operator::cluster::{Admin, Candidate, Settings, run};
 use deskrun::simulator::{JobRequest, Line, LineListener, Options, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
@@ -85,6 +84,9 @@ impl World {
     }
 
     pub async fn with(cluster: Arc<Cluster>, options: Options, manner: Manner) -> Self {
+        if let Ok(filter) = std::env::var("DESKRUN_LOG") {
+            deskrun::telemetry::start(deskrun::telemetry::LogForm::Text, &filter);
+        }
         let namespace = cluster.control_plane.namespace(&[]).await;
         let options = Options { pat: Some(TOKEN.to_owned()), ..options };
         let simulator = Simulator::new(options).expect("the options are right");
@@ -98,7 +100,6 @@ impl World {
         let process: Arc<dyn deskrun::engine::memory::Process> = Arc::new(runner.clone());
         cluster.kubelet.behave(&namespace, move |_| Fate::Runs(Arc::clone(&process)));
         let client = cluster.control_plane.client();
-        define(&client).await;
         let world = Self { cluster, namespace, simulator, runner, url, client, serving };
         world.set_token(TOKEN).await;
         world
@@ -320,16 +321,4 @@ fn typed(object: &Value, version: &str, kind: &str) -> Value {
     object["apiVersion"] = json!(version);
     object["kind"] = json!(kind);
     object
-}
-
-/// Makes the kind known to the cluster.
-pub async fn define(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition = serde_json::to_value(crd::definition()).expect("JSON");
-    let definition = typed(&definition, "apiextensions.k8s.io/v1", "CustomResourceDefinition");
-    let name = definition["metadata"]["name"].as_str().expect("a name").to_owned();
-    let patch = Patch::Apply(&definition);
-    definitions.patch(&name, &PatchParams::apply("test").force(), &patch).await.expect("the definition is accepted");
-    let established = await_condition(definitions, &name, conditions::is_crd_established());
-    tokio::time::timeout(PATIENCE, established).await.expect("it is established").expect("it can be watched");
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::causes::in_one_line;
 use crate::github::Environment;
 
 /// How long a record that does not change is believed.
@@ -92,7 +93,7 @@ impl Candidate {
                 Ok(Ok(Ok(lease))) => return self.begin(lease),
                 Ok(Ok(Err(until))) => look_at = until,
                 Ok(Err(error)) => {
-                    tracing::warn!(lease = self.name, %error, "cannot try to lead");
+                    tracing::warn!(lease = self.name, error = in_one_line(&error), "cannot try to lead");
                     look_at = Instant::now() + AGAIN;
                 }
                 Err(_) => look_at = Instant::now() + AGAIN,
@@ -179,7 +180,7 @@ impl Candidate {
                 }
                 Ok(Err(RenewError::Lost)) => break,
                 Ok(Err(RenewError::Failed(error))) => {
-                    tracing::warn!(lease = self.name, %error, "cannot renew the lease")
+                    tracing::warn!(lease = self.name, error = in_one_line(&error), "cannot renew the lease")
                 }
                 Err(_) => tracing::warn!(lease = self.name, "renewing the lease takes too long"),
             }
@@ -233,7 +234,7 @@ impl Leadership {
         let name = &self.candidate.name;
         match timeout(CALL, self.give_back(lease)).await {
             Ok(Ok(())) => tracing::info!(lease = name, "the lease is given back"),
-            Ok(Err(error)) => tracing::warn!(lease = name, %error, "the lease runs out by itself"),
+            Ok(Err(error)) => tracing::warn!(lease = name, error = in_one_line(&error), "the lease runs out by itself"),
             Err(_) => tracing::warn!(lease = name, "the lease runs out by itself"),
         }
     }

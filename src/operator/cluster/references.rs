@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::causes;
 use crate::secret::Secret;
 
 /// An object that a spec names.
@@ -132,11 +133,11 @@ async fn follow<K>(
             Ok(Event::Apply(object)) => Lookup::Found(Arc::new(data(object))),
             Ok(Event::Delete(_)) => Lookup::Missing,
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), name, %error, "cannot watch");
+                tracing::warn!(kind = %K::kind(&()), name, error = causes::in_one_line(&error), "cannot watch");
                 let mut known = locked(&known);
                 // What was read stays good while the API server is away.
                 if matches!(*known, Lookup::Pending | Lookup::Refused(_)) {
-                    let words = Lookup::Refused(crate::causes::in_one_line(&error));
+                    let words = Lookup::Refused(causes::in_one_line(&error));
                     if *known != words {
                         *known = words;
                         bell.notify_one();

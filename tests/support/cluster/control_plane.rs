@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::part::{Part, free_port};
 use super::programs::Programs;
-use super::{Network, access, etcd, folder};
+use super::{Network, access, definition, etcd, folder};
 
 /// Signs the tokens of service accounts; made for tests.
 const ACCOUNT_KEY: &str = include_str!("../../simulator/app-key.pem");
@@ -28,6 +28,9 @@ const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,ser
 pub struct Options {
     /// Write an audit log of every request, for [`ControlPlane::audit`].
     pub audit: bool,
+    /// Make `RunnerScaleSet` known before anything else looks. The garbage collector looks for new kinds every half minute
+    /// only, and does not touch what belongs to a kind that it does not know.
+    pub definition: bool,
     /// Run the scheduler. Without it the fake kubelet may bind pods itself.
     pub scheduler: bool,
     /// For a real kubelet on this machine: it is called by its node's name, and services get addresses of this network.
@@ -44,6 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             audit: false,
+            definition: true,
             scheduler: true,
             network: None,
             lost_after: None,
@@ -95,6 +99,9 @@ impl ControlPlane {
         parts.api_server = Some(start_api_server(&programs, &flags, &url, path).await?);
         access::write(&path.join("admin"), &url, &path.join("apiserver.crt"), &token, "default")?;
         let admin = access::client(&path.join("admin")).await?;
+        if options.definition {
+            definition::establish(&admin).await?;
+        }
         let controllers = controller_manager(&programs, path, &options);
         parts.clients.push(Part::start("controller-manager", &mut { controllers }, path)?);
         if options.scheduler {

@@ -10,6 +10,7 @@
 
 mod access;
 mod control_plane;
+mod definition;
 mod etcd;
 mod fake_kubelet;
 mod folder;
