@@ -110,6 +110,19 @@ impl fmt::Display for RequestIds {
 }
 
 impl RequestIds {
+    /// Leaves the ids out of a text that an error was put into: they differ each time, and where a text is kept, a new one
+    /// would look like news.
+    pub fn left_out(text: &str) -> String {
+        let mut rest = text;
+        let mut kept = String::new();
+        while let Some(start) = [" (request ", " (activity "].iter().filter_map(|mark| rest.find(mark)).min() {
+            let Some(length) = rest[start..].find(')') else { break };
+            kept.push_str(&rest[..start]);
+            rest = &rest[start + length + 1..];
+        }
+        kept + rest
+    }
+
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
         Self { request: text("x-github-request-id"), activity: text("activityid") }
@@ -239,6 +252,15 @@ mod tests {
     fn refused(status: u16, body: &'static str) -> GitHubError {
         let response = http::Response::builder().status(status).header("ActivityId", "a-1").body(Bytes::from(body));
         GitHubError::refused("remove a runner", &response.unwrap())
+    }
+
+    #[test]
+    fn a_text_without_ids_is_the_same_each_time() {
+        let ids = |request: &str| RequestIds { request: Some(request.to_owned()), activity: Some("b".to_owned()) };
+        let words = |request| format!("cannot list: 401 Bad credentials{} (the token is wrong)", ids(request));
+        assert_eq!(RequestIds::left_out(&words("1")), "cannot list: 401 Bad credentials (the token is wrong)");
+        assert_eq!(RequestIds::left_out(&words("1")), RequestIds::left_out(&words("2")));
+        assert_eq!(RequestIds::left_out("plain (request"), "plain (request");
     }
 
     #[test]

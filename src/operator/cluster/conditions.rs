@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::wanted::Fault;
 use crate::controller::{RunnerPhase, ScaleSetStatus, ServingPhase};
 use crate::crd::{InstanceStatus, RunnerScaleSetStatus};
+use crate::github::RequestIds;
 
 /// The longest message of a condition that the API server takes.
 const MESSAGE_MAX: usize = 32768;
@@ -151,7 +152,8 @@ fn reasons(story: &Story) -> String {
 }
 
 /// Instances usually have the same reason.
-fn joined(mut words: Vec<String>) -> String {
+fn joined(words: Vec<String>) -> String {
+    let mut words: Vec<String> = words.iter().map(|words| RequestIds::left_out(words)).collect();
     words.sort();
     words.dedup();
     words.join("; ")
