@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::cluster::helm;
 use crate::support::golden::{folders, name};
-use crate::world::define;
 use crate::{Cluster, Trials};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/deskrun");
@@ -29,7 +28,6 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
 
 async fn renderings_are_taken(cluster: Arc<Cluster>) {
     let client = cluster.control_plane.client();
-    define(&client).await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/chart");
     let mut tried = 0;
     for case in folders(&root).iter().filter(|case| case.join("expected.yaml").exists()) {
