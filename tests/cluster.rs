@@ -4,6 +4,8 @@
 
 #[path = "cluster/chart.rs"]
 mod chart;
+#[path = "cluster/cli.rs"]
+mod cli;
 #[path = "support/cluster/mod.rs"]
 mod cluster;
 #[path = "cluster/definition.rs"]
@@ -54,10 +56,10 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let conclusion = libtest_mimic::run(
-        &arguments,
-        chart::add(definition::add(serving::add(goldens::add(played::add(trials))))).list,
-    );
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 6] =
+        [chart::add, cli::add, definition::add, goldens::add, played::add, serving::add];
+    let trials = parts.into_iter().fold(trials, |trials, add| add(trials));
+    let conclusion = libtest_mimic::run(&arguments, trials.list);
     // Its processes end here, also if a test that failed still holds it.
     drop(cluster);
     conclusion.exit_code()

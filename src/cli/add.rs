@@ -2,6 +2,7 @@
 //! secret is: the file says where they are.
 
 mod cache;
+mod cluster;
 mod document;
 mod host;
 mod write;
@@ -13,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{ArgGroup, Args};
 
 use self::cache::CacheArgument;
+use super::cluster::ClusterArguments;
 use super::input::{self, Input};
 use super::render::OFFLINE;
 use super::run::{configuration_folder, configured, load_credentials};
@@ -29,7 +31,7 @@ use crate::scale_set::{ScaleSet, Validated};
 const TOKENS: [&str; 6] = ["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"];
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("credentials").required(true).args(["pat_file", "pat_env", "app_id", "app_client_id"]))]
+#[command(group = ArgGroup::new("credentials").required(true).args(["pat_file", "pat_env", "app_id", "app_client_id", "secret"]))]
 #[command(group = ArgGroup::new("app").args(["app_id", "app_client_id"]))]
 pub(super) struct Add {
     /// Name of the scale set, which is what `runs-on` says
@@ -74,6 +76,9 @@ pub(super) struct Add {
     /// File with the App's private key in PEM form
     #[arg(long, value_name = "FILE", requires = "app")]
     app_private_key_file: Option<PathBuf>,
+    /// In a cluster: name of a Secret with credentials; of the other ways, one is made
+    #[arg(long, value_name = "NAME")]
+    secret: Option<String>,
     /// The Podman host, written into `host.yaml` once: `ssh://user@host[:port]/path/podman.sock`
     #[arg(long, value_name = "URL")]
     host: Option<String>,
@@ -83,11 +88,20 @@ pub(super) struct Add {
     /// The controller's socket; `$XDG_RUNTIME_DIR/deskrun.sock` if not given
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 impl Add {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         self.refuse_secrets()?;
+        if self.cluster.is_given() {
+            return cluster::run(&self, printer).await;
+        }
+        ensure!(
+            self.secret.is_none(),
+            "`--secret` names a Secret of a cluster: say which with `--context` or `--namespace`"
+        );
         let folder = configuration_folder()?;
         let folder = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
         let file = folder.join(format!("{}.yaml", self.name));
@@ -108,7 +122,7 @@ impl Add {
             Ok(input) => input,
             Err(error) => return self.refuse(error, &file, printer),
         };
-        self.check(&input, &file, printer)?;
+        self.check(&input, &file, EngineKind::Podman, printer)?;
         let host = self.host.as_deref().map(|url| host::new_document(url, &folder, &input)).transpose()?.flatten();
         if let Some(host) = host {
             write::replace(&folder.join(host::FILE), &host)?;
@@ -130,7 +144,13 @@ impl Add {
     }
 
     /// What `render --check` and the start of `run` would say.
-    fn check(&self, input: &Input, file: &Path, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<()> {
+    fn check(
+        &self,
+        input: &Input,
+        file: &Path,
+        engine: EngineKind,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
         let is_ours = |validated: &&Validated| Path::new(&validated.scale_set.file) == file;
         let Some(Validated { scale_set, warnings }) = input.scale_sets.iter().find(is_ours) else {
             bail!("{} would hold no scale set", file.display());
@@ -139,7 +159,7 @@ impl Add {
             self.say("warning", warning, printer)?;
         }
         ConfigUrl::parse(&self.repository, ConfigUrlOptions::default()).context("`--repository` cannot be used")?;
-        prepared(scale_set, input).with_context(|| format!("`--mode {}` cannot be used", self.mode))?;
+        prepared(scale_set, input, engine).with_context(|| format!("`--mode {}` cannot be used", self.mode))?;
         // The controller's environment is not ours.
         if let Some(credentials) = scale_set.credentials.as_ref().filter(|credentials| credentials.pat_env.is_none()) {
             let flag = if self.pat_file.is_some() { "--pat-file" } else { "--app-private-key-file" };
@@ -190,8 +210,7 @@ impl Add {
 }
 
 /// Renders as `run` would.
-fn prepared(scale_set: &ScaleSet, input: &Input) -> anyhow::Result<()> {
-    let engine = EngineKind::Podman;
+fn prepared(scale_set: &ScaleSet, input: &Input, engine: EngineKind) -> anyhow::Result<()> {
     let stack = stack(scale_set, engine, &input.layers(scale_set, &[])?)?;
     for instance in scale_set.instances() {
         prepare(&Request { scale_set, instance: &instance, engine, stack: &stack, controller: OFFLINE, owner: None })?;

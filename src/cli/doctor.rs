@@ -1,7 +1,9 @@
 //! `deskrun doctor`: what a host or a cluster lacks for what files ask for. It looks and tries out, and changes nothing.
 //!
-//! Facts are gathered in `host` and `github`; what they mean is decided in `findings`.
+//! Facts are gathered in `host`, `cluster` and `github`; what they mean is decided in `findings` and `cluster_findings`.
 
+mod cluster;
+mod cluster_findings;
 mod findings;
 mod github;
 mod host;
@@ -12,8 +14,10 @@ use clap::Args;
 use serde_json::json;
 
 use self::findings::{Finding, Level};
+use super::cluster::ClusterArguments;
 use super::output::Output;
 use super::run::{EngineArguments, Files};
+use super::up::DEFAULT_NAMESPACE;
 use super::{ExitCode, Printer};
 
 /// The exit code is 1 if there is a problem.
@@ -30,13 +34,24 @@ pub(super) struct Doctor {
     offline: bool,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// In a cluster: namespace of the operator
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    operator_namespace: String,
 }
 
 impl Doctor {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         let input = Files::of(&self.files)?.look()?;
-        let mut all = host::look(&self.engine, &input).await;
-        all.extend(github::look(&input, self.offline).await);
+        let all = if self.cluster.is_given() {
+            cluster::look(&self.cluster, &self.operator_namespace, input, self.offline).await?
+        } else {
+            let mut all = host::look(&self.engine, &input).await;
+            let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);
+            all.extend(github::of_files(scale_sets, self.offline).await);
+            all
+        };
         let healthy = all.iter().all(|finding| finding.level != Level::Problem);
         printer.data(&self.output.text(&json!(all), || all.iter().map(Finding::line).collect()))?;
         Ok(u8::from(!healthy))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::crd::{self, KeyReference, Object, PodmanHostSpec};
+use crate::crd::{self, Document, KeyReference, Object, PodmanHostSpec};
 use crate::layers::UserLayer;
 use crate::problem::{FieldPath, Problems};
 use crate::scale_set::{LayerSource, Placed, ScaleSet, Validated, check_together, validate};
@@ -19,11 +19,14 @@ const STDIN: &str = "-";
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) scale_sets: Vec<Validated>,
+    /// The documents of the scale sets, in the same order.
+    pub(super) sources: Vec<Document>,
     /// Podman hosts, each with the file that names it.
     pub(super) podman_hosts: Vec<(String, PodmanHostSpec)>,
     /// How many documents each file holds.
     pub(super) documents: BTreeMap<String, usize>,
-    config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// ConfigMaps with their data.
+    pub(super) config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// Reads and validates all files; the problems of all of them are reported together. There must be a scale set.
@@ -53,8 +56,7 @@ pub(super) fn documents(texts: Vec<(String, String)>, name: Option<&str>, set: &
     }
     let crd::Read { documents, mut problems } = read;
     let mut input = Input::default();
-    let mut sources = Vec::new();
-    for document in &documents {
+    for document in documents {
         *input.documents.entry(document.file.clone()).or_default() += 1;
         if let Object::ConfigMap(data) = &document.object {
             input.config_maps.insert(document.name.clone().unwrap_or_default(), data.clone());
@@ -62,17 +64,17 @@ pub(super) fn documents(texts: Vec<(String, String)>, name: Option<&str>, set: &
         if let Object::PodmanHost(host) = &document.object {
             input.podman_hosts.push((document.file.clone(), host.clone()));
         }
-        match validate(document, name) {
+        match validate(&document, name) {
             None => {}
             Some(Err(found)) => problems.extend_from_slice(found.as_slice()),
             Some(Ok(validated)) => {
-                sources.push(document);
+                input.sources.push(document);
                 input.scale_sets.push(validated);
             }
         }
     }
     let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);
-    let placed: Vec<Placed<'_>> = sources.into_iter().zip(scale_sets).collect();
+    let placed: Vec<Placed<'_>> = input.sources.iter().zip(scale_sets).collect();
     problems.extend(check_together(&placed));
     Problems::check(problems)?;
     Ok(input)

@@ -1,5 +1,7 @@
 //! `deskrun list`: the scale sets of the configuration folder, and what the running controller makes of them.
 
+mod cluster;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+pub(super) use self::cluster::limits;
+use super::cluster::ClusterArguments;
 use super::output::{NOTHING, Output, Table};
 use super::run::{Files, configuration_folder};
 use super::socket::Controller;
@@ -22,10 +26,15 @@ pub(super) struct List {
     /// The controller's socket; `$XDG_RUNTIME_DIR/deskrun.sock` if not given
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 impl List {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        if self.cluster.is_given() {
+            return cluster::run(&self, printer).await;
+        }
         let folder = configuration_folder()?;
         let input = Files::Folder(folder.clone()).look()?;
         let controller = Controller::at(self.socket.as_deref())?;

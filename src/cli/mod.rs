@@ -6,20 +6,25 @@ mod cluster;
 mod crd;
 mod demo;
 mod doctor;
+mod down;
 mod input;
 mod list;
+mod objects;
 mod operator;
 mod output;
 mod plan;
 mod printer;
 mod remove;
 mod render;
+mod resource;
 mod run;
+mod scale_sets;
 mod show;
 mod simulator;
 mod snapshot;
 mod socket;
 mod status;
+mod up;
 
 use std::io::Write;
 
@@ -52,13 +57,17 @@ enum Command {
     /// Show the main job end to end on this machine, and leave nothing behind
     Demo(demo::Demo),
     /// Show scale sets, runners, jobs and slots of the running controller, and why something waits
-    Status(status::Status),
+    Status(Box<status::Status>),
     /// Write a scale set into the configuration folder, which `deskrun run` serves
     Add(Box<add::Add>),
     /// Show the scale sets of the configuration folder
     List(list::List),
     /// Drain a scale set, delete it at GitHub, then its file
     Remove(Box<remove::Remove>),
+    /// Put the operator and what files ask for into a cluster, and wait until it serves
+    Up(Box<up::Up>),
+    /// Take the operator and its scale sets out of a cluster, in the order that GitHub needs
+    Down(Box<down::Down>),
     /// Play GitHub's side, for trying things out and for tests
     #[command(subcommand)]
     Simulator(simulator::Simulator),
@@ -109,6 +118,8 @@ impl Cli {
             Command::Add(add) => block_on(add.run(printer)),
             Command::List(list) => block_on(list.run(printer)),
             Command::Remove(remove) => block_on(remove.run(printer)),
+            Command::Up(up) => block_on(up.run(printer)),
+            Command::Down(down) => block_on(down.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Crd => crd::run(printer),
             Command::Version => {

@@ -111,7 +111,7 @@ async fn bind(address: &str) -> std::io::Result<TcpListener> {
 }
 
 /// The controller's id: the same for all processes that want one lease, and for no others.
-fn controller_id(namespace: &str, lease: &str) -> String {
+pub(super) fn controller_id(namespace: &str, lease: &str) -> String {
     let id = format!("{namespace}-{lease}").replace('.', "-");
     if id.len() <= ID_MAX {
         return id;

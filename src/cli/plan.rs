@@ -1,5 +1,6 @@
 //! `deskrun plan`: what would change if files were served now. Nothing is touched, and no credentials are needed.
 
+mod cluster;
 mod difference;
 mod facts;
 mod show;
@@ -11,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use self::difference::{Asked, Difference, Existing, Key, Served, Settings, Unnamed, compare};
+use super::cluster::ClusterArguments;
 use super::input::Input;
 use super::output::Output;
 use super::run::{EngineArguments, Files, PlaceArguments, controller_id, specifications};
@@ -34,6 +36,8 @@ pub(super) struct Plan {
     engine: EngineArguments,
     #[command(flatten)]
     place: PlaceArguments,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 impl Plan {
@@ -42,7 +46,11 @@ impl Plan {
         for warning in input.scale_sets.iter().flat_map(|validated| &validated.warnings) {
             printer.warning(warning)?;
         }
-        let difference = self.on_a_host(&input, printer).await?;
+        let difference = if self.cluster.is_given() {
+            cluster::difference(&self.cluster, &input).await?
+        } else {
+            self.on_a_host(&input, printer).await?
+        };
         if difference.is_empty() {
             printer.note("note", "nothing would change")?;
         }

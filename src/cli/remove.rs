@@ -1,14 +1,19 @@
 //! `deskrun remove`: drains a scale set, deletes it at GitHub, then deletes its file. The running controller does it, or,
 //! where none runs, this process.
 
+mod cluster;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
+use super::cluster::ClusterArguments;
 use super::input::Input;
 use super::run::{EngineArguments, Files, Place, PlaceArguments, Signals, assemble, configuration_folder};
+use super::simulator::duration;
 use super::socket::Controller;
 use super::{ExitCode, Printer};
 use crate::controller::{Order, RunnerPhase};
@@ -23,10 +28,18 @@ pub(super) struct Remove {
     place: PlaceArguments,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// In a cluster: how long to wait until it is gone, which busy runners keep
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    timeout: Duration,
 }
 
 impl Remove {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        if self.cluster.is_given() {
+            return cluster::run(&self, printer).await;
+        }
         let folder = configuration_folder()?;
         let input = Files::Folder(folder.clone()).look()?;
         let file = self.file(&folder, &input)?;

@@ -40,7 +40,7 @@ impl Simulator {
 }
 
 /// A length of time, as in `90s` or `1m 30s`.
-fn duration(text: &str) -> anyhow::Result<Duration> {
+pub(super) fn duration(text: &str) -> anyhow::Result<Duration> {
     let duration: SignedDuration = text.parse().context("not a duration, such as `90s` or `2m`")?;
     Duration::try_from(duration).map_err(|_| anyhow!("a duration is not negative"))
 }

@@ -1,5 +1,6 @@
 //! `deskrun status`: what the running controller says; without one, what the engine has.
 
+mod cluster;
 mod engine;
 mod table;
 
@@ -11,6 +12,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::cluster::ClusterArguments;
 use super::output::Output;
 use super::run::{EngineArguments, Files};
 use super::snapshot::snapshot;
@@ -41,10 +43,15 @@ pub(super) struct Status {
     files: Vec<String>,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 impl Status {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        if self.cluster.is_given() {
+            return cluster::run(&self, printer).await;
+        }
         let controller = Controller::at(self.socket.as_deref())?;
         if self.watch {
             return self.watch(&controller, printer).await;

@@ -82,6 +82,11 @@ impl Document {
         Some(node)
     }
 
+    /// The spec as it was written, with everything that was laid over it.
+    pub fn spec(&self) -> serde_json::Value {
+        self.spec_node(&FieldPath::root()).map(Tree::to_json).unwrap_or_default()
+    }
+
     /// A problem with a field of the spec, placed at that field or the nearest parent that is written.
     pub fn problem(&self, rule: &'static str, path: &FieldPath, message: String, hint: impl Into<String>) -> Problem {
         self.place(rule, &self.spec_path.join(path), message, hint)

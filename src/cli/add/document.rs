@@ -16,7 +16,10 @@ impl Add {
         let mut spec = Map::new();
         let mut set = |field: &str, value: Option<Value>| spec.extend(value.map(|value| (field.to_owned(), value)));
         set("githubConfigUrl", Some(json!(self.repository)));
-        set("credentials", Some(self.credentials()?));
+        match &self.secret {
+            Some(secret) => set("githubConfigSecret", Some(json!(secret))),
+            None => set("credentials", Some(self.credentials()?)),
+        }
         set("containerMode", Some(json!(self.mode)));
         set("image", self.image.as_ref().map(|image| json!(image)));
         set("instances", self.instances.map(|count| json!(count)));
@@ -63,6 +66,7 @@ impl Add {
             ("instances", _) => shown("--instances", self.instances),
             ("minRunners", _) => shown("--min-runners", self.min_runners),
             ("maxRunners", _) => shown("--max-runners", self.max_runners),
+            ("githubConfigSecret", _) => format!("--secret {}", self.secret.as_deref().unwrap_or_default()),
             ("credentials", _) if self.pat_file.is_some() => "--pat-file".to_owned(),
             ("credentials", _) if self.pat_env.is_some() => "--pat-env".to_owned(),
             ("credentials", _) => "--app-id".to_owned(),

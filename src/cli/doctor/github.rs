@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use super::findings::Finding;
 use crate::causes::in_one_line;
-use crate::cli::input::Input;
-use crate::cli::run::{service, service_key};
-use crate::github::{ActionsService, Environment, GitHubError};
+use crate::cli::run::{service, service_key, service_with};
+use crate::github::{ActionsService, Credentials, Environment, GitHubError};
 use crate::scale_set::ScaleSet;
 
 /// Longer is an outage; the client would wait it out.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Who calls, for GitHub's logs.
+const SUBSYSTEM: &str = "doctor";
 
-pub(super) async fn look(input: &Input, offline: bool) -> Vec<Finding> {
+/// Tries those that files name.
+pub(super) async fn of_files(scale_sets: impl Iterator<Item = &ScaleSet>, offline: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut services: BTreeMap<String, ActionsService> = BTreeMap::new();
-    for scale_set in input.scale_sets.iter().map(|validated| &validated.scale_set) {
+    for scale_set in scale_sets {
         let key = service_key(scale_set);
         let service = match services.get(&key) {
             Some(service) => service.clone(),
-            None => match service(scale_set, &Environment::system(), "doctor", |transport| transport) {
+            None => match service(scale_set, &Environment::system(), SUBSYSTEM, |transport| transport) {
                 Ok(service) => services.entry(key).or_insert(service).clone(),
                 Err(error) => {
                     findings.push(Finding::problem(format!("{error:#}"), None));
@@ -34,6 +36,14 @@ pub(super) async fn look(input: &Input, offline: bool) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Tries those of a Secret.
+pub(super) async fn of_secret(scale_set: &ScaleSet, credentials: Credentials) -> Finding {
+    match service_with(scale_set, credentials, &Environment::system(), SUBSYSTEM, |transport| transport) {
+        Ok(service) => tried(scale_set, &service).await,
+        Err(error) => Finding::problem(format!("{error:#}"), None),
+    }
 }
 
 async fn tried(scale_set: &ScaleSet, service: &ActionsService) -> Finding {

@@ -25,6 +25,8 @@ pub(super) struct Served {
     pub(super) resource: String,
     /// `None` where no one can be asked for them.
     pub(super) settings: Option<Settings>,
+    /// Other fields of the spec that would change, where they can be compared.
+    pub(super) fields: Vec<String>,
 }
 
 /// What a scale set is known by.
@@ -94,6 +96,8 @@ pub(super) struct Planned {
     pub(super) resource: String,
     pub(super) action: Action,
     pub(super) changes: Vec<Change>,
+    /// Other fields of the spec that change.
+    pub(super) fields: Vec<String>,
     pub(super) runners: Vec<PlannedRunner>,
     pub(super) notes: Vec<String>,
 }
@@ -172,6 +176,9 @@ pub(super) fn compare(asked: &[Asked], served: &[Served], runners: &[Existing], 
         .filter(|(key, _)| asked.iter().all(|asked| asked.key != **key))
         .collect();
     for (key, resource) in others {
+        // A resource that is named has fewer scale sets now, or they are elsewhere.
+        let is_named = asked.iter().any(|asked| asked.resource == *resource);
+        let unnamed = if is_named { Unnamed::LetGo } else { unnamed };
         let runners = runners.iter().filter(|runner| runner.key == *key);
         scale_sets.push(not_named(key, resource, runners, unnamed));
     }
@@ -191,14 +198,23 @@ fn named<'a>(asked: &Asked, served: Option<&Served>, runners: impl Iterator<Item
         .collect();
     let changes = served.and_then(|served| served.settings).map(|from| changes(from, asked.settings));
     let changes = changes.unwrap_or_default();
+    let fields = served.map(|served| served.fields.clone()).unwrap_or_default();
     let stays = |runner: &PlannedRunner| matches!(runner.fate, Fate::Stays | Fate::Ends | Fate::Unknown);
     let action = match served {
         None if runners.is_empty() => Action::New,
-        _ if changes.is_empty() && runners.iter().all(stays) => Action::Unchanged,
+        _ if changes.is_empty() && fields.is_empty() && runners.iter().all(stays) => Action::Unchanged,
         _ => Action::Change,
     };
     let Asked { key, resource, notes, .. } = asked;
-    Planned { name: key.name.clone(), resource: resource.clone(), action, changes, runners, notes: notes.clone() }
+    Planned {
+        name: key.name.clone(),
+        resource: resource.clone(),
+        action,
+        changes,
+        fields,
+        runners,
+        notes: notes.clone(),
+    }
 }
 
 fn not_named<'a>(key: &Key, resource: &str, runners: impl Iterator<Item = &'a Existing>, unnamed: Unnamed) -> Planned {
@@ -211,6 +227,7 @@ fn not_named<'a>(key: &Key, resource: &str, runners: impl Iterator<Item = &'a Ex
         resource: resource.to_owned(),
         action,
         changes: Vec::new(),
+        fields: Vec::new(),
         runners: runners.map(|runner| planned(runner, fate(&runner.life))).collect(),
         notes: Vec::new(),
     }
@@ -258,7 +275,7 @@ mod tests {
 
     fn served(name: &str, max_runners: u32) -> Served {
         let settings = Some(Settings { min_runners: 0, max_runners });
-        Served { key: key(name), resource: name.to_owned(), settings }
+        Served { key: key(name), resource: name.to_owned(), settings, fields: Vec::new() }
     }
 
     fn runner(name: &str, scale_set: &str, manifest: &str, life: Life) -> Existing {
@@ -316,6 +333,20 @@ mod tests {
         assert_eq!(is(&[], &[], &left, Unnamed::LetGo), Action::LetGo);
         assert_eq!(is(&[], &[served("metal", 2)], &left, Unnamed::Stay), Action::Untouched);
         assert!(compare(&wanted, &[served("metal", 2)], &left, Unnamed::LetGo).is_empty());
+    }
+
+    #[test]
+    fn an_instance_that_a_named_resource_has_no_more_goes_whatever_becomes_of_others() {
+        let one = Asked { resource: "metal".to_owned(), ..asked("metal-1", "now", 2) };
+        let [first, second] =
+            ["metal-1", "metal-2"].map(|name| Served { resource: "metal".to_owned(), ..served(name, 2) });
+        let difference = compare(&[one], &[first, second, served("iron", 2)], &[], Unnamed::Stay);
+        let actions: Vec<(&str, Action)> =
+            difference.scale_sets.iter().map(|planned| (planned.name.as_str(), planned.action)).collect();
+        let expected = [("metal-1", Action::Unchanged), ("iron", Action::Untouched), ("metal-2", Action::LetGo)];
+        assert_eq!(actions, expected);
+        let changed = Served { fields: vec!["image".to_owned()], ..served("metal", 2) };
+        assert_eq!(only(compare(&[asked("metal", "now", 2)], &[changed], &[], Unnamed::Stay)).action, Action::Change);
     }
 
     #[test]

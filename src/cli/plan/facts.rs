@@ -30,6 +30,7 @@ pub(super) fn of_report(report: &Report) -> (Vec<Served>, Vec<Existing>) {
         key: key(status),
         resource: status.resource.clone(),
         settings: Some(Settings { min_runners: status.min_runners, max_runners: status.max_runners }),
+        fields: Vec::new(),
     });
     let runners = report.scale_sets.iter().flat_map(|status| {
         status.runners.iter().map(|runner| Existing {

@@ -20,6 +20,9 @@ pub(super) fn table(difference: &Difference) -> String {
         for change in &planned.changes {
             table.remark(&format!("{}: {} -> {}", change.field, change.from, change.to));
         }
+        if !planned.fields.is_empty() {
+            table.remark(&format!("changed: {}", planned.fields.join(", ")));
+        }
         for note in &planned.notes {
             table.remark(&one_line(note));
         }
@@ -99,6 +102,7 @@ mod tests {
             resource: "metal".to_owned(),
             action: Action::Change,
             changes: vec![Change { field: "maxRunners", from: 2, to: 4 }],
+            fields: vec!["image".to_owned()],
             runners: vec![
                 runner("metal-a", Life::Idle, Fate::Rolled),
                 runner("metal-b", busy, Fate::WaitsForJob),
@@ -110,6 +114,7 @@ mod tests {
 SCALE SET  PLAN    STAY  ROLLED  WAITED FOR
 metal      change  1     1       1
   maxRunners: 2 -> 4
+  changed: image
   not honoured: spec.hostPID: why
 
 RUNNER   SCALE SET  PHASE  PLAN               JOB

@@ -93,23 +93,38 @@ pub(in crate::cli) fn service(
     subsystem: &'static str,
     over: impl FnOnce(Transport) -> Transport,
 ) -> anyhow::Result<ActionsService> {
-    let missing = |field: &str, way: &str| {
-        format!("{}: `spec.{field}` is missing in `{}`, and is needed to run: {way}", scale_set.file, scale_set.name)
-    };
-    let url = scale_set
-        .config_url
-        .as_deref()
-        .with_context(|| missing("githubConfigUrl", "give the URL of the repository, organisation or enterprise"))?;
     let credentials = scale_set.credentials.as_ref().with_context(|| {
         let way = "give `{patFile: …}`, `{patEnv: …}` or `{app: …}`; `githubConfigSecret` is for clusters";
-        missing("credentials", way)
+        missing(scale_set, "credentials", way)
     })?;
-    let unusable = |field: &str| format!("{}: `spec.{field}` of `{}` cannot be used", scale_set.file, scale_set.name);
-    let credentials = load(credentials, &scale_set.file).with_context(|| unusable("credentials"))?;
-    let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default()).with_context(|| unusable("githubConfigUrl"))?;
+    let credentials = load(credentials, &scale_set.file).with_context(|| unusable(scale_set, "credentials"))?;
+    service_with(scale_set, credentials, environment, subsystem, over)
+}
+
+/// The same with credentials that were found elsewhere.
+pub(in crate::cli) fn service_with(
+    scale_set: &ScaleSet,
+    credentials: Credentials,
+    environment: &Environment,
+    subsystem: &'static str,
+    over: impl FnOnce(Transport) -> Transport,
+) -> anyhow::Result<ActionsService> {
+    let url = scale_set.config_url.as_deref().with_context(|| {
+        missing(scale_set, "githubConfigUrl", "give the URL of the repository, organisation or enterprise")
+    })?;
+    let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default());
+    let config_url = config_url.with_context(|| unusable(scale_set, "githubConfigUrl"))?;
     let identity = Identity { subsystem, scale_set_id: 0 };
     let transport = over(transport(scale_set)?);
     Ok(ActionsService::new(config_url, credentials, transport, environment.clone(), &identity))
+}
+
+fn missing(scale_set: &ScaleSet, field: &str, way: &str) -> String {
+    format!("{}: `spec.{field}` is missing in `{}`, and is needed to run: {way}", scale_set.file, scale_set.name)
+}
+
+fn unusable(scale_set: &ScaleSet, field: &str) -> String {
+    format!("{}: `spec.{field}` of `{}` cannot be used", scale_set.file, scale_set.name)
 }
 
 fn transport(scale_set: &ScaleSet) -> anyhow::Result<Transport> {

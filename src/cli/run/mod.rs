@@ -24,7 +24,7 @@ use crate::problem::Problems;
 use crate::telemetry::{self, LogForm};
 pub(super) use assemble::assemble;
 use desired::Sources;
-pub(super) use desired::{load as load_credentials, service, service_key, specifications};
+pub(super) use desired::{load as load_credentials, service, service_key, service_with, specifications};
 pub(super) use engine::EngineArguments;
 pub(super) use files::{Files, configuration_folder, configured};
 pub(super) use place::{Place, PlaceArguments, controller_id, socket_path};

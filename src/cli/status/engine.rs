@@ -8,7 +8,7 @@ use crate::engine::{ObservedRunner, RunnerPhase};
 use crate::operator::STATUS_VERSION;
 
 pub(super) fn table(runners: &[ObservedRunner], now: Timestamp) -> String {
-    let mut table = Table::new(&["RUNNER", "SCALE SET", "PHASE", "SLOT", "AGE", "POOLS", "REASON"]);
+    let mut table = Table::new(&["RUNNER", "SCALE SET", "PHASE", "SLOT", "AGE", "JOB", "POOLS", "REASON"]);
     for runner in runners {
         let (phase, reason) = words(&runner.phase);
         let pools = &runner.owner.slot_pools;
@@ -18,6 +18,7 @@ pub(super) fn table(runners: &[ObservedRunner], now: Timestamp) -> String {
             phase.to_owned(),
             runner.owner.slot.to_string(),
             age(runner.created_at, now),
+            runner.owner.job.as_deref().map_or_else(|| NOTHING.to_owned(), one_line),
             if pools.is_empty() { NOTHING.to_owned() } else { pools.join(",") },
             reason.map_or_else(|| NOTHING.to_owned(), |reason| one_line(&reason)),
         ]);
@@ -37,6 +38,7 @@ pub(super) fn json(runners: &[ObservedRunner]) -> Value {
             "slot": runner.owner.slot,
             "slotPools": runner.owner.slot_pools,
             "createdAt": runner.created_at,
+            "job": runner.owner.job,
             "reason": reason,
         })
     };

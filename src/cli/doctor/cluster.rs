@@ -1,0 +1,195 @@
+//! Asks a cluster, and rehearses the real pods in it: rights, pod security, quotas and admission answer as they would answer
+//! a runner. What the operator may do is its own service account's business; the chart gives it what it needs.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::Secret as StoredSecret;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use serde_json::Value;
+
+use super::cluster_findings::{NEEDED, of_definition, of_nodes, of_operator, of_rights};
+use super::findings::Finding;
+use super::github;
+use crate::causes::in_one_line;
+use crate::cli::cluster::{Cluster, ClusterArguments};
+use crate::cli::down::leads;
+use crate::cli::input::{Input, documents};
+use crate::cli::objects::{api, plain};
+use crate::cli::render::{OFFLINE, hint};
+use crate::cli::resource::resources;
+use crate::cli::run::specifications;
+use crate::cli::scale_sets::list;
+use crate::cli::up::NAME;
+use crate::controller::Specification;
+use crate::crd::definition;
+use crate::engine::kubernetes::{KubernetesEngine, Scope};
+use crate::github::Credentials;
+use crate::manifest::{EngineKind, RunnerManifest};
+use crate::render::RunnerIdentity;
+use crate::scale_set::{RunnerName, ScaleSet};
+use crate::secret::Secret;
+
+pub(super) async fn look(
+    arguments: &ClusterArguments,
+    operator_namespace: &str,
+    input: Input,
+    offline: bool,
+) -> anyhow::Result<Vec<Finding>> {
+    let cluster = arguments.connect().await?;
+    let mut all = Vec::new();
+    match cluster.client.apiserver_version().await {
+        Ok(version) => all.push(Finding::ok(format!("{} answers: Kubernetes {}", cluster.url, version.git_version))),
+        Err(error) => {
+            let words = format!("{} does not answer: {:#}", cluster.url, plain(error));
+            all.push(Finding::problem(
+                words,
+                Some("check the kubeconfig, the network, and `kubectl version`".to_owned()),
+            ));
+            return Ok(all);
+        }
+    }
+    all.extend(installation(&cluster, operator_namespace).await);
+    let (input, namespace) = asked(&cluster, arguments, input).await?;
+    all.push(rights(&cluster, &namespace).await);
+    let nodes = nodes(&cluster).await;
+    if let Err(words) = &nodes {
+        all.push(Finding::warning(format!("nodes were not looked at: {words}"), "someone who may list nodes can"));
+    }
+    let engine = KubernetesEngine::new(cluster.client.clone(), Scope::Namespace(namespace.clone()));
+    for validated in &input.scale_sets {
+        let scale_set = &validated.scale_set;
+        let specifications = match specifications(scale_set, &input, EngineKind::Kubernetes, OFFLINE, None) {
+            Ok(specifications) => specifications,
+            Err(error) => {
+                all.push(Finding::problem(format!("{}: {error:#}", scale_set.name), hint(&error)));
+                continue;
+            }
+        };
+        // What holds for one instance holds for the others.
+        if let Some(manifest) = specifications.first().and_then(manifest) {
+            if let Ok(nodes) = &nodes {
+                all.push(of_nodes(&scale_set.name, &manifest.pod, nodes));
+            }
+            all.push(rehearsed(&engine, scale_set, &namespace, &manifest).await);
+        }
+        all.extend(credentials(&cluster, scale_set, &namespace, offline).await);
+    }
+    Ok(all)
+}
+
+/// What is meant: files as an operator would see them, or what is in the cluster already.
+async fn asked(cluster: &Cluster, arguments: &ClusterArguments, input: Input) -> anyhow::Result<(Input, String)> {
+    if input.scale_sets.is_empty() {
+        let found = list(cluster, Some(&cluster.namespace)).await?;
+        let texts = found.iter().map(|found| (format!("runnerscaleset/{}", found.name()), found.document()));
+        return Ok((documents(texts.collect(), None, &[])?, cluster.namespace.clone()));
+    }
+    let mut input = input;
+    let wanted = resources(&input, arguments.namespace.as_deref(), &cluster.namespace)?;
+    for validated in &mut input.scale_sets {
+        validated.scale_set.namespace.clone_from(&wanted.namespace);
+    }
+    Ok((input, wanted.namespace))
+}
+
+async fn installation(cluster: &Cluster, operator_namespace: &str) -> Vec<Finding> {
+    let name = definition()["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let definitions = api(&cluster.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+    let there = definitions.get_opt(&name).await.map_err(plain);
+    let unknown = |what: &str, error: &anyhow::Error| {
+        Finding::warning(format!("{what} was not looked at: {error:#}"), "someone with more rights can")
+    };
+    let first = match there {
+        Ok(there) => of_definition(there.and_then(|object| serde_json::to_value(object).ok()).as_ref()),
+        Err(error) => unknown("the definition", &error),
+    };
+    let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(operator_namespace));
+    let second = match leases.get_opt(NAME).await.map_err(plain) {
+        Ok(lease) => of_operator(operator_namespace, lease.is_some_and(|lease| leads(&lease.data, Timestamp::now()))),
+        Err(error) => unknown("the operator's lease", &error),
+    };
+    vec![first, second]
+}
+
+async fn rights(cluster: &Cluster, namespace: &str) -> Finding {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let mut rights = Vec::new();
+    for (verb, group, resource) in NEEDED {
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..Default::default() };
+        match reviews.create(&PostParams::default(), &review).await {
+            Ok(review) => {
+                let allowed = review.status.is_some_and(|status| status.allowed);
+                rights.push(((verb, group, resource), allowed));
+            }
+            Err(error) => {
+                let words = format!("your rights were not looked at: {:#}", plain(error));
+                return Finding::warning(words, "`kubectl auth can-i --list` may tell more");
+            }
+        }
+    }
+    of_rights(namespace, &rights)
+}
+
+async fn nodes(cluster: &Cluster) -> Result<Vec<Value>, String> {
+    let nodes = api(&cluster.client, "v1", "Node", None).list(&ListParams::default()).await;
+    let nodes = nodes.map_err(|error| format!("{:#}", plain(error)))?;
+    Ok(nodes.items.into_iter().filter_map(|node| serde_json::to_value(node).ok()).collect())
+}
+
+fn manifest(specification: &Specification) -> Option<RunnerManifest> {
+    let name = RunnerName::new(&specification.name, "doctor").ok()?;
+    Some(specification.prepared.fill(&RunnerIdentity { name, id: 0, slot: 0 }))
+}
+
+async fn rehearsed(
+    engine: &KubernetesEngine,
+    scale_set: &ScaleSet,
+    namespace: &str,
+    manifest: &RunnerManifest,
+) -> Finding {
+    match engine.rehearse(manifest).await {
+        Ok(()) => Finding::ok(format!("{}: {namespace} takes its runners", scale_set.name)),
+        Err(error) => {
+            let hint = error.hint().map(str::to_owned);
+            Finding::problem(format!("{}: {}", scale_set.name, in_one_line(&error)), hint)
+        }
+    }
+}
+
+/// Those of the Secret that the scale set names, or of its file.
+async fn credentials(cluster: &Cluster, scale_set: &ScaleSet, namespace: &str, offline: bool) -> Vec<Finding> {
+    let Some(name) = &scale_set.config_secret else {
+        return github::of_files(std::iter::once(scale_set), offline).await;
+    };
+    let credentials = match stored(cluster, name, namespace).await {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            let hint = format!("`kubectl create secret generic {name} -n {namespace} --from-file=github_token=FILE`");
+            return vec![Finding::problem(format!("{}: {error:#}", scale_set.name), Some(hint))];
+        }
+    };
+    if offline { Vec::new() } else { vec![github::of_secret(scale_set, credentials).await] }
+}
+
+async fn stored(cluster: &Cluster, name: &str, namespace: &str) -> anyhow::Result<Credentials> {
+    let secrets: Api<StoredSecret> = Api::namespaced(cluster.client.clone(), namespace);
+    let secret = secrets.get_opt(name).await.map_err(plain);
+    let secret = secret.with_context(|| format!("the Secret {name} in {namespace} cannot be read"))?;
+    let secret = secret.with_context(|| format!("there is no Secret {name} in {namespace}"))?;
+    let data = secret.data.unwrap_or_default().into_iter();
+    let texts: BTreeMap<String, Secret> =
+        data.map(|(key, bytes)| (key, Secret::new(&String::from_utf8_lossy(&bytes.0)))).collect();
+    Credentials::from_secret(&texts).with_context(|| format!("the Secret {name} in {namespace} cannot be used"))
+}

@@ -1,0 +1,214 @@
+//! `deskrun down`: takes out what `deskrun up` put into a cluster, in the order that GitHub needs: first the scale sets, by the
+//! operator, then the operator. It waits no longer than it is told to, and says what is left.
+
+mod judge;
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use jiff::Timestamp;
+use kube::api::ListParams;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use self::judge::scope;
+pub(super) use self::judge::{gone, leads};
+use super::cluster::{Cluster, ClusterArguments};
+use super::objects::{api, delete, plain, shown};
+use super::resource::made_for;
+use super::scale_sets::{Found, list, scale_sets};
+use super::simulator::duration;
+use super::up::{DEFAULT_NAMESPACE, NAME, until};
+use super::{ExitCode, Printer};
+use crate::crd::definition;
+use crate::installation::Installation;
+
+#[derive(Debug, Args)]
+pub(super) struct Down {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Namespace of the operator
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    operator_namespace: String,
+    /// Delete the custom resource definition as well
+    #[arg(long)]
+    crds: bool,
+    /// Do not wait for an operator: scale sets stay at GitHub, and busy runners are ended
+    #[arg(long)]
+    force: bool,
+    /// How long to wait until the scale sets are gone, which busy runners keep
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    timeout: Duration,
+}
+
+impl Down {
+    pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        let deadline = Instant::now() + self.timeout;
+        let cluster = self.cluster.connect().await?;
+        let namespace = self.served(&cluster).await?;
+        let found = list(&cluster, namespace.as_deref()).await?;
+        let held = found.iter().filter(|found| found.is_held()).count();
+        if held > 0 && !self.force && !self.operator_leads(&cluster).await? {
+            printer.note(
+                "error",
+                &format!(
+                    "no operator runs in {}, and {held} scale sets are registered at GitHub: nothing was taken out",
+                    self.operator_namespace
+                ),
+            )?;
+            let hint = "`deskrun up` starts one; `deskrun down --force` goes on without, and says what stays at GitHub";
+            printer.hint(Some(hint))?;
+            return Ok(1);
+        }
+        let left = self.scale_sets(&cluster, &found, deadline, printer).await?;
+        if left > 0 {
+            let hint = format!(
+                "the operator goes on, and is left in place: run `deskrun down` again; `--force` waits for no one ({} s \
+                 were not enough)",
+                self.timeout.as_secs()
+            );
+            printer.hint(Some(&hint))?;
+            return Ok(1);
+        }
+        self.made(&cluster, namespace.as_deref(), printer).await?;
+        self.operator(&cluster, namespace, printer).await?;
+        if self.crds { self.definition(&cluster, printer).await } else { Ok(0) }
+    }
+
+    /// The namespace that is meant; `None` for all of them. The operator's own arguments say so, unless the command line does.
+    async fn served(&self, cluster: &Cluster) -> anyhow::Result<Option<String>> {
+        if self.cluster.namespace.is_some() {
+            return Ok(Some(cluster.namespace.clone()));
+        }
+        let deployments = api(&cluster.client, "apps/v1", "Deployment", Some(&self.operator_namespace));
+        let deployment = deployments.get_opt(NAME).await.map_err(plain);
+        let deployment = deployment.with_context(|| format!("the cluster at {} cannot be asked", cluster.url))?;
+        Ok(deployment.map_or_else(|| Some(cluster.namespace.clone()), |deployment| scope(&deployment.data)))
+    }
+
+    async fn operator_leads(&self, cluster: &Cluster) -> anyhow::Result<bool> {
+        let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(&self.operator_namespace));
+        let lease = leases.get_opt(NAME).await.map_err(plain).context("cannot read the operator's lease")?;
+        Ok(lease.is_some_and(|lease| leads(&lease.data, Timestamp::now())))
+    }
+
+    /// Deletes the scale sets and waits; how many are left.
+    async fn scale_sets(
+        &self,
+        cluster: &Cluster,
+        found: &[Found],
+        deadline: Instant,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<usize> {
+        for found in found {
+            found.delete(cluster).await?;
+        }
+        let mut left = 0;
+        for found in found {
+            if self.force && found.is_held() {
+                found.let_go(cluster).await?;
+                let names = found.instances().join(", ");
+                let words = format!("at {}: scale set {names} and its runners", found.text("githubConfigUrl"));
+                printer.note("left behind", &words)?;
+            }
+            let shown = shown(&found.json());
+            let api = scale_sets(cluster, Some(found.namespace()));
+            match until(api, found.name(), &shown, gone, deadline, printer).await? {
+                Ok(()) => printer.data(&format!("{shown} deleted\n"))?,
+                Err(words) => {
+                    printer.note("error", &format!("{shown} is still there: {words}"))?;
+                    left += 1;
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// Takes out Secrets and ConfigMaps that commands made. Others are their makers'.
+    async fn made(
+        &self,
+        cluster: &Cluster,
+        namespace: Option<&str>,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        delete_made(cluster, namespace, None, printer).await
+    }
+
+    async fn operator(
+        &self,
+        cluster: &Cluster,
+        namespace: Option<String>,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        let installation = Installation {
+            namespace: self.operator_namespace.clone(),
+            runner_namespace: namespace,
+            // It is deleted by its name.
+            image: String::new(),
+        };
+        let objects = installation.objects().map_err(|error| anyhow!("{}", error.message));
+        let objects = objects.context("the operator's objects cannot be read")?;
+        for object in objects.iter().rev() {
+            match object["kind"].as_str() {
+                Some("CustomResourceDefinition") => {}
+                // What else is in there is not ours.
+                Some("Namespace") => {
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    printer
+                        .note("kept", &format!("namespace/{name}: `kubectl delete namespace {name}` takes it out"))?;
+                }
+                _ => report(cluster, object, printer).await?,
+            }
+        }
+        let metadata = serde_json::json!({"name": NAME, "namespace": self.operator_namespace});
+        let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
+        report(cluster, &lease, printer).await
+    }
+
+    /// Deletes the definition, unless someone still needs it: all objects of the kind would go with it.
+    async fn definition(
+        &self,
+        cluster: &Cluster,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<ExitCode> {
+        let others = list(cluster, None).await?;
+        if !others.is_empty() {
+            let names: Vec<String> = others.iter().map(|found| shown(&found.json())).collect();
+            bail!("the definition is kept, for there are others: {}", names.join(", "));
+        }
+        report(cluster, &definition(), printer).await?;
+        Ok(0)
+    }
+}
+
+/// Takes out what commands made for a scale set, or for all of them.
+pub(super) async fn delete_made(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    scale_set: Option<&str>,
+    printer: &mut Printer<impl Write, impl Write>,
+) -> anyhow::Result<()> {
+    let selected = ListParams::default().labels(&made_for(scale_set));
+    for kind in ["Secret", "ConfigMap"] {
+        let listed = api(&cluster.client, "v1", kind, namespace).list(&selected).await.map_err(plain);
+        for object in listed.with_context(|| format!("cannot list what was made: {kind}s"))?.items {
+            let mut object = serde_json::to_value(object).unwrap_or_default();
+            (object["apiVersion"], object["kind"]) = ("v1".into(), kind.into());
+            report(cluster, &object, printer).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn report(
+    cluster: &Cluster,
+    object: &Value,
+    printer: &mut Printer<impl Write, impl Write>,
+) -> anyhow::Result<()> {
+    if delete(&cluster.client, object).await? {
+        printer.data(&format!("{} deleted\n", shown(object)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! `deskrun up`: puts the operator and what files ask for into a cluster, and waits until it serves. Everything is applied
+//! server-side, so it may be repeated: after a change, after an upgrade, after a failure.
+
+mod judge;
+mod wait;
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+pub(super) use self::judge::{Progress, condition, definition as judge_definition};
+pub(super) use self::wait::until;
+use super::cluster::{Cluster, ClusterArguments};
+use super::objects::{api, apply, plain, shown};
+use super::resource::{MANAGED_BY, Resources, resources};
+use super::run::Files;
+use super::simulator::duration;
+use super::{ExitCode, Printer};
+use crate::crd::{API_VERSION, definition};
+use crate::installation::Installation;
+
+/// The name of the operator's objects, its lease among them.
+pub(super) const NAME: &str = "deskrun";
+/// Where the operator lives unless it is told otherwise.
+pub(super) const DEFAULT_NAMESPACE: &str = "deskrun-system";
+/// No image is published: one is built with the Containerfile.
+const DEFAULT_IMAGE: &str = concat!("localhost/deskrun:", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// Files with `RunnerScaleSet` documents; those of `deskrun add` if not given
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Namespace of the operator
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    operator_namespace: String,
+    /// Image of the operator
+    #[arg(long, default_value = DEFAULT_IMAGE)]
+    image: String,
+    /// Let the operator serve every namespace; it holds its permissions in the whole cluster then
+    #[arg(long, conflicts_with = "no_operator")]
+    all_namespaces: bool,
+    /// Leave the operator to others, such as the chart
+    #[arg(long)]
+    no_operator: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// How long to wait until everything is ready
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    timeout: Duration,
+}
+
+impl Up {
+    pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
+        let input = Files::of(&self.files)?.look()?;
+        for warning in input.scale_sets.iter().flat_map(|validated| &validated.warnings) {
+            printer.warning(warning)?;
+        }
+        for (file, _) in &input.podman_hosts {
+            printer.note("note", &format!("{file}: a PodmanHost means nothing in a cluster"))?;
+        }
+        let deadline = Instant::now() + self.timeout;
+        let cluster = self.cluster.connect().await?;
+        let wanted = resources(&input, self.cluster.namespace.as_deref(), &cluster.namespace)?;
+        let secrets = wanted.secrets()?;
+        for object in self.first(&wanted.namespace)? {
+            // What is there is someone's, and stays as it is.
+            if object["kind"] == "Namespace" && is_there(&cluster, &object).await? {
+                continue;
+            }
+            self.apply(&cluster, &object, printer).await?;
+        }
+        if !self.dry_run {
+            self.served(&cluster, deadline, printer).await?;
+        }
+        for object in secrets.iter().chain(&wanted.config_maps).chain(&wanted.scale_sets) {
+            self.apply(&cluster, object, printer).await?;
+        }
+        if self.dry_run {
+            printer.note("note", "nothing was changed")?;
+            return Ok(0);
+        }
+        self.wait(&cluster, &wanted, deadline, printer).await
+    }
+
+    /// What the scale sets need before they come: the operator, or at least their namespace.
+    fn first(&self, namespace: &str) -> anyhow::Result<Vec<Value>> {
+        if self.no_operator {
+            let metadata = json!({"name": namespace, "labels": {MANAGED_BY.0: MANAGED_BY.1}});
+            return Ok(vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})]);
+        }
+        let installation = Installation {
+            namespace: self.operator_namespace.clone(),
+            runner_namespace: (!self.all_namespaces).then(|| namespace.to_owned()),
+            image: self.image.clone(),
+        };
+        installation.objects().map_err(|error| anyhow!("the operator's objects cannot be read: {}", error.message))
+    }
+
+    async fn apply(
+        &self,
+        cluster: &Cluster,
+        object: &Value,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        let applied = apply(&cluster.client, object, self.dry_run).await?;
+        Ok(printer.data(&format!("{} {applied}\n", shown(object)))?)
+    }
+
+    /// Waits for the definition: nothing of its kind is taken before.
+    async fn served(
+        &self,
+        cluster: &Cluster,
+        deadline: Instant,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        let definition = definition();
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        let definitions = api(&cluster.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+        match until(definitions, name, &shown(&definition), judge::definition, deadline, printer).await? {
+            Ok(()) => Ok(()),
+            Err(words) => bail!("{} is not served: {words}", shown(&definition)),
+        }
+    }
+
+    async fn wait(
+        &self,
+        cluster: &Cluster,
+        wanted: &Resources,
+        deadline: Instant,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<ExitCode> {
+        let mut late = Vec::new();
+        if !self.no_operator {
+            let deployments = api(&cluster.client, "apps/v1", "Deployment", Some(&self.operator_namespace));
+            let name = format!("deployment/{NAME} in {}", self.operator_namespace);
+            if let Err(words) = until(deployments, NAME, &name, judge::deployment, deadline, printer).await? {
+                late.push(format!("{name} is not available: {words}"));
+                late.extend(self.pods_wait_for(cluster).await);
+            }
+        }
+        for scale_set in &wanted.scale_sets {
+            let name = scale_set["metadata"]["name"].as_str().unwrap_or_default();
+            let api = api(&cluster.client, API_VERSION, "RunnerScaleSet", Some(&wanted.namespace));
+            match until(api, name, &shown(scale_set), judge::scale_set, deadline, printer).await? {
+                Ok(()) => printer.data(&format!("{} ready\n", shown(scale_set)))?,
+                Err(words) => late.push(format!("{} is not ready: {words}", shown(scale_set))),
+            }
+        }
+        for words in &late {
+            printer.note("error", words)?;
+        }
+        if !late.is_empty() {
+            let seconds = self.timeout.as_secs();
+            let hint =
+                format!("waited for {seconds} s; `deskrun up` again waits on, `deskrun doctor` looks for the cause");
+            printer.hint(Some(&hint))?;
+            return Ok(1);
+        }
+        Ok(0)
+    }
+
+    /// What keeps the operator's pods, where they say so.
+    async fn pods_wait_for(&self, cluster: &Cluster) -> Vec<String> {
+        let pods = api(&cluster.client, "v1", "Pod", Some(&self.operator_namespace));
+        let labels = format!("app.kubernetes.io/name={NAME},app.kubernetes.io/instance={NAME}");
+        let Ok(pods) = pods.list(&ListParams::default().labels(&labels)).await else { return Vec::new() };
+        let words = pods.items.iter().filter_map(|pod| {
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let waiting = pod.data.pointer("/status/containerStatuses/0/state/waiting");
+            let unscheduled = judge::condition(&pod.data, "PodScheduled").filter(|said| said["status"] == "False");
+            let said = waiting.or(unscheduled)?;
+            let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
+            Some(format!("pod {name}: {} {}", text("reason"), text("message")))
+        });
+        words.collect()
+    }
+}
+
+async fn is_there(cluster: &Cluster, namespace: &Value) -> anyhow::Result<bool> {
+    let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
+    let there = api(&cluster.client, "v1", "Namespace", None).get_opt(name).await.map_err(plain);
+    Ok(there.with_context(|| format!("the cluster at {} cannot be asked", cluster.url))?.is_some())
+}

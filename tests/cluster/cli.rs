@@ -1,0 +1,231 @@
+//! The command line on a real API server, as a new user would use it: files in a folder, a kubeconfig, nothing else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use serde_json::{Value, json};
+
+use crate::cluster::Fate;
+use crate::support::command::Finished;
+use crate::world::{TOKEN, World};
+use crate::{Cluster, Trials};
+
+pub fn add(trials: Trials<'_>) -> Trials<'_> {
+    trials
+        .test("up_without_an_operator_says_what_is_missing", up_without_an_operator)
+        .test("a_new_user_goes_up_looks_around_changes_things_and_goes_down", a_new_user)
+        .test("down_without_an_operator_says_so_and_can_be_forced", an_operator_that_is_gone)
+}
+
+/// Killed when the test is over, however it ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Someone with files and a kubeconfig.
+struct User {
+    folder: tempfile::TempDir,
+    kubeconfig: PathBuf,
+}
+
+impl User {
+    fn new(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("token"), TOKEN).expect("a file");
+        Self { folder, kubeconfig: cluster.control_plane.kubeconfig() }
+    }
+
+    /// Starts a command that goes on; its output goes to a file.
+    fn start(&self, arguments: &[&str], output: &str) -> Process {
+        let file = File::create(self.path().join(output)).expect("a file");
+        Process(self.command(arguments).stdout(file).spawn().expect("it starts"))
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("a file");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deskrun"));
+        command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.path());
+        command
+    }
+
+    async fn succeeds(&self, arguments: &[&str]) -> Finished {
+        let finished = self.deskrun(arguments).await;
+        assert_eq!(finished.code, Some(0), "{arguments:?}: {}{}", finished.stdout, finished.stderr);
+        finished
+    }
+
+    async fn deskrun(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.command(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
+fn scale_set(name: &str, url: &str) -> String {
+    format!(
+        "apiVersion: deskrun.dev/v1alpha1\nkind: RunnerScaleSet\nmetadata: {{name: {name}}}\nspec:\n  \
+         githubConfigUrl: {url}\n  containerMode: kubernetes-novolume\n  credentials: {{patFile: token}}\n"
+    )
+}
+
+async fn up_without_an_operator(cluster: Arc<Cluster>) {
+    let user = User::new(&cluster);
+    let (runners, operator) = ("cli-runners", "cli-system");
+    user.write("metal.yaml", &scale_set("metal", "https://github.com/acme/app"));
+    let up = ["up", "-f", "metal.yaml", "-n", runners, "--operator-namespace", operator];
+    let dry = user.deskrun(&[&up[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry.code, Some(0), "{}{}", dry.stdout, dry.stderr);
+    assert!(dry.stdout.contains("runnerscaleset/metal in cli-runners created\n"), "{}", dry.stdout);
+    assert!(dry.stderr.ends_with("note: nothing was changed\n"), "{}", dry.stderr);
+    let secrets: Api<Secret> = Api::namespaced(cluster.control_plane.client(), runners);
+    assert!(secrets.get_opt("metal-github").await.expect("an answer").is_none());
+
+    let late = user.deskrun(&[&up[..], &["--timeout", "10s"]].concat()).await;
+    assert_eq!(late.code, Some(1), "{}{}", late.stdout, late.stderr);
+    let words = "error: runnerscaleset/metal in cli-runners is not ready: no operator has looked at it yet\n";
+    assert!(late.stderr.contains(words), "{}", late.stderr);
+    assert!(late.stderr.contains("hint: waited for 10 s"), "{}", late.stderr);
+    for made in [
+        "namespace/cli-runners created",
+        "namespace/cli-system created",
+        "deployment/deskrun in cli-system created",
+        "secret/metal-github in cli-runners created",
+        "runnerscaleset/metal in cli-runners created",
+    ] {
+        assert!(late.stdout.contains(&format!("{made}\n")), "{made}: {}", late.stdout);
+    }
+    assert!(!format!("{}{}", late.stdout, late.stderr).contains(TOKEN));
+    let secret = secrets.get("metal-github").await.expect("the Secret");
+    assert_eq!(secret.data.expect("data")["github_token"].0, TOKEN.as_bytes());
+    let deployments: Api<Deployment> = Api::namespaced(cluster.control_plane.client(), operator);
+    let deployment = json!(deployments.get("deskrun").await.expect("the operator"));
+    assert_eq!(deployment["status"]["availableReplicas"], Value::from(1), "{deployment}");
+
+    let again = user.deskrun(&[&up[..], &["--timeout", "1s"]].concat()).await;
+    let changed: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
+    assert_eq!(changed, Vec::<&str>::new(), "a second time there is nothing to do: {}", again.stderr);
+}
+
+async fn a_new_user(cluster: Arc<Cluster>) {
+    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
+    let namespace = world.namespace.as_str();
+    // The operator of this process works for the pod of the deployment, which is only played.
+    let process: Arc<dyn deskrun::engine::memory::Process> = Arc::new(world.runner.clone());
+    cluster.kubelet.behave(namespace, move |pod| match pod.metadata.labels.as_ref() {
+        Some(labels) if labels.contains_key("deskrun.dev/runner") => Fate::Runs(Arc::clone(&process)),
+        _ => Fate::waits(),
+    });
+    let operator = world.operator();
+    let url = format!("{}/acme", world.url);
+    let text = scale_set("metal", &url) + "  minRunners: 1\n";
+    user.write("metal.yaml", &text);
+
+    let up = ["up", "-f", "metal.yaml", "-n", namespace, "--operator-namespace", namespace];
+    let done = user.succeeds(&up).await;
+    assert!(done.stdout.ends_with(&format!("runnerscaleset/metal in {namespace} ready\n")), "{}", done.stdout);
+    let again = user.succeeds(&up).await;
+    let news: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
+    assert_eq!(news, [format!("runnerscaleset/metal in {namespace} ready")], "nothing is left to do");
+
+    world.resource("metal", "idle", |object| object.data["status"]["idleRunners"] == 1).await;
+    let same = user.succeeds(&["plan", "-f", "metal.yaml", "-n", namespace]).await;
+    assert_eq!(
+        (same.stdout.as_str(), same.stderr.as_str()),
+        (
+            "SCALE SET  PLAN       STAY  ROLLED  WAITED FOR\nmetal      unchanged  1     0       0\n",
+            "note: nothing would change\n"
+        )
+    );
+    let _watching = user.start(&["status", "--watch", "-n", namespace], "watched");
+    world.queue("metal", 1, "sleep 8");
+    let busy = |object: &kube::api::DynamicObject| {
+        object.data["status"]["busyRunners"] == 1 && object.data["status"]["idleRunners"] == 1
+    };
+    world.resource("metal", "busy", busy).await;
+    let status = user.succeeds(&["status", "-n", namespace]).await;
+    let rows: Vec<Vec<&str>> = status.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["metal", "True", "1", "1/1/0", "1-4"], "{}", status.stdout);
+    let jobs: Vec<&str> = rows.iter().filter(|row| row.get(2) == Some(&"running")).map(|row| row[5]).collect();
+    assert!(jobs.len() == 2 && jobs.contains(&"-") && jobs.iter().any(|job| *job != "-"), "{}", status.stdout);
+    user.write("image.yaml", &(text.clone() + "  maxRunners: 9\n  image: ghcr.io/actions/actions-runner:2.330.0\n"));
+    let rolled = user.succeeds(&["plan", "-f", "image.yaml", "-n", namespace]).await;
+    let expected = "metal      change  0     1       1\n  maxRunners: 4 -> 9\n  changed: image\n";
+    assert!(rolled.stdout.contains(expected), "{}", rolled.stdout);
+    assert!(rolled.stdout.contains("waits for its job"), "{}", rolled.stdout);
+    world.until_jobs_end().await;
+
+    let iron =
+        ["add", "iron", "--repository", &url, "--mode", "kubernetes-novolume", "--secret", "github", "-n", namespace];
+    let added = user.succeeds(&iron).await;
+    assert_eq!(added.stdout, format!("runnerscaleset/iron in {namespace} created\n"));
+    let twice = user.deskrun(&iron).await;
+    assert!(twice.code == Some(1) && twice.stderr.contains("`--replace` changes it"), "{}", twice.stderr);
+    world.condition("iron", "Ready", "True").await;
+    let listed = user.succeeds(&["list", "-n", namespace]).await;
+    let rows: Vec<Vec<&str>> = listed.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][..6], ["iron", &url, "kubernetes-novolume", "0-4", "1", "True"], "{}", listed.stdout);
+    let removed = user.succeeds(&["remove", "iron", "-n", namespace]).await;
+    assert!(removed.stderr.ends_with(&format!("removed: runnerscaleset/iron in {namespace}\n")), "{}", removed.stderr);
+    let unknown = user.deskrun(&["remove", "iron", "-n", namespace]).await;
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(1), ""));
+    assert!(unknown.stderr.contains("there is no RunnerScaleSet `iron`"), "{}", unknown.stderr);
+
+    let down = user.succeeds(&["down", "-n", namespace, "--operator-namespace", namespace]).await;
+    for gone in ["runnerscaleset/metal", "secret/metal-github", "deployment/deskrun", "role/deskrun-lease"] {
+        assert!(down.stdout.contains(&format!("{gone} in {namespace} deleted\n")), "{gone}: {}", down.stdout);
+    }
+    assert!(down.stderr.contains(&format!("kept: namespace/{namespace}: ")), "{}", down.stderr);
+    operator.kill().await;
+    world.assert_nothing_left().await;
+    let nothing = user.succeeds(&["down", "-n", namespace, "--operator-namespace", namespace]).await;
+    assert_eq!(nothing.stdout, "", "{}", nothing.stderr);
+    let watched = user.text("watched");
+    assert!(watched.contains(" 1/1/0 ") && watched.contains("iron "), "{watched}");
+}
+
+async fn an_operator_that_is_gone(cluster: Arc<Cluster>) {
+    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
+    let namespace = world.namespace.as_str();
+    let operator = world.operator();
+    let url = format!("{}/acme", world.url);
+    user.write("metal.yaml", &(scale_set("metal", &url) + "  instances: 2\n"));
+    user.succeeds(&["up", "--no-operator", "-f", "metal.yaml", "-n", namespace]).await;
+    operator.stop().await;
+    let down = ["down", "-n", namespace, "--operator-namespace", namespace, "--timeout", "20s"];
+    let refused = user.deskrun(&down).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("error: no operator runs in"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: `deskrun up` starts one; `deskrun down --force`"), "{}", refused.stderr);
+    let forced = user.succeeds(&[&down[..], &["--force"]].concat()).await;
+    let words = format!("left behind: at {url}: scale set metal-1, metal-2 and its runners\n");
+    assert!(forced.stderr.contains(&words), "{}", forced.stderr);
+    assert!(forced.stdout.contains(&format!("runnerscaleset/metal in {namespace} deleted\n")), "{}", forced.stdout);
+    let left: Vec<Value> = world.simulator.ledger()["scaleSets"].as_array().cloned().unwrap_or_default();
+    assert_eq!(left.len(), 2, "GitHub was not asked: {left:?}");
+}
