@@ -5,6 +5,10 @@
 mod basics;
 #[path = "controller/crashes.rs"]
 mod crashes;
+#[path = "controller/credentials.rs"]
+mod credentials;
+#[path = "controller/freshness.rs"]
+mod freshness;
 #[path = "controller/races.rs"]
 mod races;
 #[path = "controller/removal.rs"]

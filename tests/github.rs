@@ -7,8 +7,12 @@ mod admin_faults;
 mod credentials;
 #[path = "github/faults.rs"]
 mod faults;
+#[path = "github/lasting.rs"]
+mod lasting;
 #[path = "github/random.rs"]
 mod random;
+#[path = "github/renewal.rs"]
+mod renewal;
 #[path = "github/sessions.rs"]
 mod sessions;
 mod support;

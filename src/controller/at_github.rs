@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::events::NotFound;
 use super::specification::Specification;
 use crate::github::{ActionsService, Environment, ScaleSet};
 use crate::listener::{Demand, JobNews, Listener, Outlets, Phase, SessionMemory};
@@ -52,13 +53,18 @@ impl AtGitHub {
     }
 
     /// `fraction` is the jitter, 0 to 1.
-    pub(super) fn not_found(&mut self, words: String, now: Timestamp, fraction: f64) {
+    pub(super) fn not_found(&mut self, why: NotFound, now: Timestamp, fraction: f64) {
         self.looking = false;
         self.failures += 1;
         let seconds = 1u64.checked_shl(self.failures).unwrap_or(MOST_WAIT).min(MOST_WAIT);
         let wait = std::time::Duration::from_secs(seconds).mul_f64(0.5 + fraction / 2.0);
-        self.look_at = now.checked_add(wait).ok();
-        self.trouble = Some(words);
+        self.look_at = why.not_before.or(now.checked_add(wait).ok());
+        self.trouble = Some(why.words);
+    }
+
+    /// There are other credentials: whatever was refused is tried at once.
+    pub(super) fn look_now(&mut self) {
+        (self.failures, self.look_at) = (0, None);
     }
 
     /// Whether it shall be looked for now.

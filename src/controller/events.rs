@@ -1,5 +1,7 @@
 //! What tasks tell the controller that started them.
 
+use jiff::Timestamp;
+
 use crate::github::{JitConfig, Runner, ScaleSet};
 
 /// News of a task.
@@ -8,7 +10,7 @@ pub(super) enum Event {
     /// The scale set is known at GitHub.
     ScaleSetFound(ScaleSet),
     /// It could not be found or made; it is tried again.
-    ScaleSetMissing { words: String },
+    ScaleSetMissing(NotFound),
     /// A runner has its JIT config.
     Registered { runner: String, id: i64 },
     /// GitHub gave none.
@@ -33,4 +35,12 @@ pub(super) enum Event {
     Prepared(Result<Box<JitConfig>, String>),
     /// A registration without a runner is gone, or was left to the next start.
     Forgotten,
+}
+
+/// Why the scale set could not be found or made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotFound {
+    pub(super) words: String,
+    /// GitHub does not let us in before, unless there are other credentials.
+    pub(super) not_before: Option<Timestamp>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::events::Event;
+use super::events::{Event, NotFound};
 use crate::causes::in_one_line;
 use crate::engine::{Engine, EngineError};
 use crate::github::{ActionsService, Environment, Exception, GitHubError, JitConfig, NewScaleSet, ScaleSet};
@@ -66,7 +66,7 @@ impl Hands {
             Some(prepared) => *prepared,
             None => match self.register(scale_set, &runner).await {
                 Ok(jit_config) => jit_config,
-                Err(error) => return self.tell(Event::NotRegistered { runner, words: in_one_line(&error) }),
+                Err(error) => return self.tell(Event::NotRegistered { runner, words: error.in_words() }),
             },
         };
         let id = jit_config.runner.id;
@@ -164,22 +164,19 @@ impl Hands {
     pub(super) async fn find_scale_set(self, group: String, new: NewScaleSet) {
         match self.find_or_create(&group, new).await {
             Ok(scale_set) => self.tell(Event::ScaleSetFound(scale_set)),
-            Err(words) => self.tell(Event::ScaleSetMissing { words }),
+            Err(not_found) => self.tell(Event::ScaleSetMissing(not_found)),
         }
     }
 
-    async fn find_or_create(&self, group: &str, new: NewScaleSet) -> Result<ScaleSet, String> {
-        let in_words = |error: GitHubError| {
-            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            format!("{}{hint}", in_one_line(&error))
-        };
-        let group_id = self.service.runner_group(group).await.map_err(in_words)?;
+    async fn find_or_create(&self, group: &str, new: NewScaleSet) -> Result<ScaleSet, NotFound> {
+        let group_id = self.service.runner_group(group).await?;
         let runner_group_id = group_id
-            .ok_or_else(|| format!("there is no runner group `{group}`: make it at GitHub, or change `runnerGroup`"))?;
+            .ok_or_else(|| format!("there is no runner group `{group}`: make it at GitHub, or change `runnerGroup`"))
+            .map_err(|words| NotFound { words, not_before: None })?;
         let new = NewScaleSet { runner_group_id, ..new };
-        match self.service.find_scale_set(runner_group_id, &new.name).await.map_err(in_words)? {
+        match self.service.find_scale_set(runner_group_id, &new.name).await? {
             Some(found) => Ok(found),
-            None => self.service.create_scale_set(&new).await.map_err(in_words),
+            None => Ok(self.service.create_scale_set(&new).await?),
         }
     }
 
@@ -232,6 +229,12 @@ impl Hands {
     fn tell(&self, event: Event) {
         // A controller that has ended does not want to know.
         let _ = self.events.send(event);
+    }
+}
+
+impl From<GitHubError> for NotFound {
+    fn from(error: GitHubError) -> Self {
+        Self { words: error.in_words(), not_before: error.not_before() }
     }
 }
 

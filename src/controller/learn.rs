@@ -18,13 +18,10 @@ impl ScaleSetController {
         let now = self.now();
         match event {
             Event::ScaleSetFound(scale_set) => self.github.found(scale_set),
-            Event::ScaleSetMissing { words } => {
-                tracing::warn!(
-                    scale_set = self.specification.name,
-                    reason = words,
-                    "the scale set cannot be served yet"
-                );
-                self.github.not_found(words, now, self.shared.environment.fraction());
+            Event::ScaleSetMissing(not_found) => {
+                let reason = &not_found.words;
+                tracing::warn!(scale_set = self.specification.name, reason, "the scale set cannot be served yet");
+                self.github.not_found(not_found, now, self.shared.environment.fraction());
             }
             Event::Registered { runner, id } => self.with(&runner, |record| record.registered(id, now)),
             Event::NotRegistered { runner, words } => {

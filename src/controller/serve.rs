@@ -19,7 +19,7 @@ use super::specification::Specification;
 use super::status::ScaleSetStatus;
 use super::stock::Stock;
 use crate::engine::{Engine, Observation};
-use crate::github::{ActionsService, Environment, NewScaleSet};
+use crate::github::{ActionsService, Changes, Environment, NewScaleSet};
 use crate::listener::{Phase, SessionMemory};
 use crate::metrics::Metrics;
 use crate::scaling::{self, Creation as MayCreate, FailureHistory, Limits, Plan, Remains, Stage, plan};
@@ -88,6 +88,8 @@ pub struct ScaleSetController {
     memory: Arc<dyn SessionMemory>,
     events: mpsc::UnboundedReceiver<Event>,
     slots_bell: watch::Receiver<u64>,
+    /// Other credentials, or another way to GitHub.
+    changes: Changes,
     /// Dropping the controller ends all of them.
     pub(super) tasks: JoinSet<()>,
     pub(super) github: AtGitHub,
@@ -138,6 +140,7 @@ impl ScaleSetController {
         };
         let specification = specifications.borrow().clone();
         let slots_bell = shared.slots.bell();
+        let changes = hands.service.changes();
         Self {
             shared,
             hands,
@@ -149,6 +152,7 @@ impl ScaleSetController {
             memory,
             events,
             slots_bell,
+            changes,
             tasks: JoinSet::new(),
             github: AtGitHub::default(),
             records: BTreeMap::new(),
@@ -208,6 +212,7 @@ impl ScaleSetController {
             () = changed(Some(&mut self.orders)) => {}
             () = changed(Some(&mut self.specifications)) => self.respecify(),
             () = changed(Some(&mut self.slots_bell)) => {}
+            () = self.changes.next() => self.take_heart(),
             () = sleep(wake) => {}
         }
         while let Ok(event) = self.events.try_recv() {
@@ -357,6 +362,16 @@ impl ScaleSetController {
         {
             let group = self.specification.runner_group.clone();
             self.tasks.spawn(self.hands.clone().move_scale_set(scale_set.id, group));
+        }
+    }
+
+    /// What GitHub refused is asked for anew: there are other credentials.
+    fn take_heart(&mut self) {
+        self.github.look_now();
+        self.failures.try_again();
+        self.stock.wait_no_longer();
+        if let Listing::NotBefore(at) = &mut self.listing {
+            *at = Timestamp::MIN;
         }
     }
 

@@ -54,6 +54,11 @@ impl PartialEq for Specification {
 }
 
 impl Specification {
+    /// What a scale set is known by: where it is registered, and its name there.
+    pub fn key(&self) -> String {
+        format!("{} {}", self.config_url, self.name)
+    }
+
     /// The label by which its runners say where they are registered.
     pub fn config_url_label(&self) -> &str {
         self.prepared.label(label::CONFIG_URL)

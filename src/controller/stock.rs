@@ -79,6 +79,13 @@ impl Stock {
         }
     }
 
+    /// Whatever was refused may be asked for again.
+    pub(super) fn wait_no_longer(&mut self) {
+        if matches!(self, Self::Waiting(_)) {
+            *self = Self::Empty;
+        }
+    }
+
     /// When there is something to do about it.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::secret::Secret;
 
 /// A personal access token, or a GitHub App's installation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// A personal access token.
     Token(Secret),

@@ -4,12 +4,15 @@
 //! ones. They carry the ids by which GitHub's support finds a request.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use jiff::Timestamp;
 
 use super::transport::{Response, TransportError, TransportFault};
 use super::wire;
+use crate::causes;
 
 /// A call that failed. `call` says in words what was attempted.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,30 @@ pub enum GitHubError {
         /// What is wrong with them.
         message: String,
     },
+    /// GitHub let no one in when it was last asked. All calls of a connection hear the same, without asking again.
+    #[error(transparent)]
+    NoWayIn(Arc<NoWayIn>),
+}
+
+/// Why GitHub did not let us in, and how long it is not asked again.
+#[derive(Debug)]
+pub struct NoWayIn {
+    /// What it said.
+    pub error: GitHubError,
+    /// Until then the answer is taken to be the same, unless there are new credentials.
+    pub until: Timestamp,
+}
+
+impl fmt::Display for NoWayIn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(formatter)
+    }
+}
+
+impl std::error::Error for NoWayIn {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 /// The exceptions that make a difference (`scale-set-protocol.md` 3.2.3).
@@ -167,6 +194,7 @@ impl GitHubError {
     pub fn exception(&self) -> &Exception {
         match self {
             Self::Refused { exception, .. } => exception,
+            Self::NoWayIn(shut) => shut.error.exception(),
             _ => &Exception::None,
         }
     }
@@ -175,6 +203,7 @@ impl GitHubError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
+            Self::NoWayIn(shut) => shut.error.status(),
             _ => None,
         }
     }
@@ -190,6 +219,30 @@ impl GitHubError {
                 *status == 429 || (*status == 403 && retry_after.is_some()) || (*status >= 500 && *status != 501)
             }
             Self::Unreadable { .. } | Self::Credentials { .. } => false,
+            Self::NoWayIn(shut) => shut.error.is_retryable(),
+        }
+    }
+
+    /// Before this the same call need not be made again, unless there are new credentials.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        match self {
+            Self::NoWayIn(shut) => Some(shut.until),
+            _ => None,
+        }
+    }
+
+    /// The error for people, with causes and the way out, and without the request's ids: words that stay the same as long
+    /// as nothing changes.
+    pub fn in_words(&self) -> String {
+        let words = match self {
+            Self::NoWayIn(shut) => return shut.error.in_words(),
+            Self::Refused { call, status, message, .. } => format!("cannot {call}: {status} {message}"),
+            Self::Unreadable { call, message, .. } => format!("cannot {call}: the answer cannot be read: {message}"),
+            Self::Transport { .. } | Self::TimedOut { .. } | Self::Credentials { .. } => causes::in_one_line(self),
+        };
+        match self.hint() {
+            Some(hint) => format!("{words} ({hint})"),
+            None => words,
         }
     }
 
@@ -204,6 +257,7 @@ impl GitHubError {
             }),
             Self::Refused { call, status, message, .. } => refusal_hint(call, *status, message),
             Self::TimedOut { .. } | Self::Unreadable { .. } | Self::Credentials { .. } => None,
+            Self::NoWayIn(shut) => shut.error.hint(),
         }
     }
 }
@@ -270,6 +324,7 @@ mod tests {
             let error = refused(status, body);
             assert_eq!(*error.exception(), Exception::JobStillRunning);
             assert_eq!(error.to_string(), format!("cannot remove a runner: {status} busy (activity a-1)"));
+            assert_eq!(error.in_words(), format!("cannot remove a runner: {status} busy"));
         }
     }
 

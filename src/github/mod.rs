@@ -4,6 +4,8 @@
 //! client runs over any HTTP transport (a tower service), and takes clock and randomness as arguments. It decides
 //! nothing about runners, and knows nothing of engines.
 
+mod admission;
+mod changes;
 mod config_url;
 mod connection;
 mod credentials;
@@ -17,10 +19,11 @@ mod session;
 mod transport;
 mod wire;
 
+pub use changes::Changes;
 pub use config_url::{ConfigUrl, ConfigUrlError, ConfigUrlOptions, Scope};
 pub use credentials::{AppIssuer, Credentials, CredentialsError, CredentialsSource};
 pub use environment::Environment;
-pub use error::{Exception, GitHubError, RequestIds};
+pub use error::{Exception, GitHubError, NoWayIn, RequestIds};
 pub use service::{ActionsService, Identity, NewScaleSet};
 pub use session::{MessageSession, Poll};
 pub use transport::{

@@ -24,6 +24,14 @@ pub(super) fn wait(attempt: u32, error: &GitHubError, fraction: f64) -> Option<D
     }
 }
 
+/// How long nobody asks GitHub to be let in after it refused so many times in a row. What passes is soon over; what people
+/// must mend is not, and they need not wait: new credentials are tried at once. `fraction` is the jitter, 0 to 1.
+pub(super) fn before_asking_again(times: u32, error: &GitHubError, fraction: f64) -> Duration {
+    let (first, most) = if error.is_retryable() { (1, 30) } else { (5, 300) };
+    let doubled = 1_u64.checked_shl(times.saturating_sub(1)).map_or(most, |factor| factor.saturating_mul(first));
+    Duration::from_secs(doubled.min(most)).mul_f64(0.5 + fraction / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +71,16 @@ mod tests {
         ] {
             assert_eq!(wait(1, &error, 0.0).is_some(), again, "{error}");
         }
+    }
+
+    #[test]
+    fn refused_credentials_are_shown_again_ever_more_rarely() {
+        let waits = |error: &GitHubError| -> Vec<u64> {
+            (1..=8).map(|times| before_asking_again(times, error, 1.0).as_secs()).collect()
+        };
+        assert_eq!(waits(&refused(401, None)), [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(waits(&refused(503, None)), [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(before_asking_again(u32::MAX, &refused(401, None), 1.0).as_secs(), 300);
     }
 
     #[test]

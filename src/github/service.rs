@@ -1,10 +1,15 @@
 //! The Actions service's admin calls: scale sets, runner groups, JIT configs, runners (`scale-set-protocol.md` 3.3–3.6).
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
+use super::changes::Changes;
 use super::config_url::ConfigUrl;
 use super::connection::Connection;
 use super::credentials::Credentials;
@@ -41,11 +46,17 @@ pub struct NewScaleSet {
     pub labels: Vec<String>,
 }
 
-/// The client of one scope. Clones share the connection; calls go in parallel.
+/// The client of one scope. Clones share the connection, and go another way together; calls go in parallel.
 #[derive(Clone, Debug)]
 pub struct ActionsService {
-    pub(super) exchange: Exchange,
-    connection: Connection,
+    way: Arc<watch::Sender<Way>>,
+}
+
+/// How GitHub is reached, and who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    exchange: Exchange,
+    pub(super) connection: Connection,
 }
 
 impl ActionsService {
@@ -59,7 +70,58 @@ impl ActionsService {
     ) -> Self {
         let exchange = Exchange { transport, environment, user_agent: user_agent(identity) };
         let connection = Connection::new(exchange.clone(), config_url, credentials);
-        Self { exchange, connection }
+        Self { way: Arc::new(watch::Sender::new(Way { exchange, connection })) }
+    }
+
+    /// Takes other credentials, for everyone who shares the connection: the next call uses them, and who waits because the
+    /// old ones were refused hears of it ([`Self::changes`]). The same ones change nothing. False if they are the same.
+    pub fn renew_credentials(&self, credentials: Credentials) -> bool {
+        self.way().connection.renew_credentials(credentials)
+    }
+
+    /// A client that shares the connection until it alone [follows](Self::follow) another one.
+    #[must_use]
+    pub fn on_its_own(&self) -> Self {
+        Self { way: Arc::new(watch::Sender::new(self.way())) }
+    }
+
+    /// From now on this client and its clones go the other one's way: over its transport, with its credentials. Calls that
+    /// are under way end on the old one.
+    pub fn follow(&self, other: &Self) {
+        let new = other.way();
+        self.way.send_if_modified(|way| {
+            let differs = !way.connection.is(&new.connection);
+            if differs {
+                *way = new;
+            }
+            differs
+        });
+    }
+
+    /// Tells of other credentials and other ways.
+    pub fn changes(&self) -> Changes {
+        Changes::new(self.way.subscribe())
+    }
+
+    /// Keeps the token for the service fresh as long as it is polled, so that no call has to wait for a new one. Many may do
+    /// this for one connection: one of them renews. Nothing is sent before a first call.
+    pub async fn keep_fresh(&self) -> Infallible {
+        let mut ways = self.way.subscribe();
+        loop {
+            let connection = ways.borrow_and_update().connection.clone();
+            tokio::select! {
+                never = connection.keep_fresh() => return never,
+                Ok(()) = ways.changed() => {}
+            }
+        }
+    }
+
+    pub(super) fn exchange(&self) -> Exchange {
+        self.way.borrow().exchange.clone()
+    }
+
+    fn way(&self) -> Way {
+        self.way.borrow().clone()
     }
 
     /// The id of a runner group; `default` is known without asking.
@@ -226,8 +288,9 @@ impl ActionsService {
         body: Option<Value>,
     ) -> Result<Response, GitHubError> {
         let mut stale = None;
+        let Way { exchange, connection } = self.way();
         loop {
-            let admin = self.connection.admin(stale).await?;
+            let admin = connection.admin(stale).await?;
             let authorization = Secret::new(&format!("Bearer {}", admin.token.expose()));
             let headers = [("content-type", "application/json".to_owned())];
             let call = Call {
@@ -235,7 +298,7 @@ impl ActionsService {
                 ..Call::new(name, method.clone(), service_url(&admin.url, path, query), authorization)
                     .with_headers(&headers)
             };
-            match self.exchange.run(&call).await {
+            match exchange.run(&call).await {
                 Err(error) if stale.is_none() && error.status() == Some(401) => stale = Some(admin.generation),
                 other => return other,
             }
@@ -250,14 +313,15 @@ impl ActionsService {
         token: &Secret,
         body: &Value,
     ) -> Result<Response, GitHubError> {
-        let admin = self.connection.admin(None).await?;
+        let Way { exchange, connection } = self.way();
+        let admin = connection.admin(None).await?;
         let authorization = Secret::new(&format!("Bearer {}", token.expose()));
         let headers = [("content-type", "application/json".to_owned())];
         let call = Call {
             body: Bytes::from(body.to_string()),
             ..Call::new(name, Method::POST, service_url(&admin.url, path, &[]), authorization).with_headers(&headers)
         };
-        self.exchange.run(&call).await
+        exchange.run(&call).await
     }
 }
 

@@ -108,7 +108,12 @@ impl MessageSession {
         let url = format!("{}/{message}{separator}{query}", path.trim_end_matches('/'));
         let headers = [("content-type", "application/json".to_owned())];
         match self.queue_call(ACKNOWLEDGE, Method::DELETE, &url, &headers).await {
-            Err(error) if matches!(error.status(), Some(404 | 410)) => Ok(()),
+            // Only this call's own 404: where renewing the token finds the session gone, the message is still there.
+            Err(GitHubError::Refused { call: ACKNOWLEDGE, status: 404 | 410, exception, .. })
+                if exception != Exception::SessionGone =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
             Ok(_) => Ok(()),
         }
@@ -153,7 +158,7 @@ impl MessageSession {
                 retries: false,
                 ..Call::new(name, method.clone(), url.to_owned(), authorization).with_headers(headers)
             };
-            match self.service.exchange.run(&call).await {
+            match self.service.exchange().run(&call).await {
                 Err(error) if error.status() == Some(401) && !renewed => {
                     self.refresh().await?;
                     renewed = true;

@@ -4,13 +4,24 @@ use std::time::Duration;
 
 /// The longest wait after failures.
 const MOST: Duration = Duration::from_secs(30);
+/// The longest wait after a refusal that only people can mend.
+const MOST_REFUSED: Duration = Duration::from_mins(5);
 /// From then on another controller is the likelier explanation than a session of our own that has to run out: those
 /// are gone after 92 s at most (`scale-set-protocol.md` 4.7).
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The wait after so many failures in a row; `fraction` is the jitter, 0 to 1.
 pub(super) fn after(failures: u32, fraction: f64) -> Duration {
-    let base = Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(MOST);
+    doubled(failures, MOST, fraction)
+}
+
+/// The wait after a refusal for want of permission.
+pub(super) fn refused(failures: u32, fraction: f64) -> Duration {
+    doubled(failures, MOST_REFUSED, fraction)
+}
+
+fn doubled(failures: u32, most: Duration, fraction: f64) -> Duration {
+    let base = Duration::from_secs(1 << failures.saturating_sub(1).min(16)).min(most);
     base.mul_f64(0.5 + fraction / 2.0)
 }
 

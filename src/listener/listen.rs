@@ -1,5 +1,6 @@
-//! The listener's loop.
+//! The listener's loop: a session is opened, polled, and given up when it is gone.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,33 +11,41 @@ use super::backoff;
 use super::book::Book;
 use super::demand::{Demand, JobNews, Phase};
 use super::session_memory::SessionMemory;
+use super::trouble::{self, Verdict};
 use crate::causes::in_one_line;
-use crate::github::{
-    ActionsService, Envelope, Environment, Exception, GitHubError, JobEvent, MessageSession, Poll, Statistics,
-};
+use crate::github::{ActionsService, Changes, Environment, Exception, GitHubError, MessageSession, Poll};
 
 /// How long closing the session may take when the process ends (`scale-set-protocol.md` 4.10).
 const CLOSING: Duration = Duration::from_secs(30);
 /// After so many failures in a row the session is renewed, in case it is the session that is broken.
 const FAILURES_BEFORE_REFRESH: u32 = 3;
+/// A session that was in doubt so often in a row is closed for a new one.
+const DOUBTS: u32 = 3;
+/// Sessions that end sooner than this one after the other are opened ever more rarely.
+const LIVED: Duration = Duration::from_mins(1);
+/// A poll that brings nothing sooner than this was not held.
+const HELD: Duration = Duration::from_secs(1);
 
 /// One scale set's listener.
 #[derive(Debug)]
 pub struct Listener {
     service: ActionsService,
-    environment: Environment,
+    changes: Changes,
+    pub(super) environment: Environment,
     scale_set: i64,
     owner: String,
     memory: Arc<dyn SessionMemory>,
-    outlets: Outlets,
-    book: Book,
-    demand: Demand,
+    pub(super) outlets: Outlets,
+    pub(super) book: Book,
+    pub(super) demand: Demand,
     /// Whether the demand has changed since it was published.
-    dirty: bool,
+    pub(super) dirty: bool,
     /// The highest delivery that was handled; older ones are replays.
-    handled: i64,
+    pub(super) handled: i64,
     /// Handled deliveries whose acknowledgement has not come through yet.
-    unacknowledged: Vec<i64>,
+    pub(super) unacknowledged: Vec<i64>,
+    /// How often in a row an offer was refused.
+    pub(super) refused_offers: u32,
 }
 
 /// Where a listener gets its orders, and where its results go.
@@ -55,8 +64,10 @@ pub struct Outlets {
 /// Why a session is not polled any more.
 enum End {
     Stopped,
-    /// The session is gone: a new one is needed.
-    Lost,
+    /// It is gone, for this reason.
+    Gone(GitHubError),
+    /// It may be gone or broken, for this reason; a new one helps.
+    GivenUp(GitHubError),
 }
 
 impl Listener {
@@ -69,9 +80,10 @@ impl Listener {
         memory: Arc<dyn SessionMemory>,
         outlets: Outlets,
     ) -> Self {
-        let (book, demand) = (Book::default(), Demand::default());
+        let (changes, book, demand) = (service.changes(), Book::default(), Demand::default());
         Self {
             service,
+            changes,
             environment,
             scale_set,
             owner,
@@ -82,33 +94,58 @@ impl Listener {
             dirty: false,
             handled: 0,
             unacknowledged: Vec::new(),
+            refused_offers: 0,
         }
     }
 
-    /// Listens until it is told to stop; then the session is closed. No error of GitHub's ends it.
-    pub async fn run(mut self) {
-        self.close_predecessor().await;
+    /// Listens until it is told to stop; then the session is closed. No error of GitHub's ends it. Meanwhile the client's
+    /// token is kept fresh: a job that comes need not wait for a new one.
+    pub async fn run(self) {
+        let service = self.service.clone();
+        let never: Infallible = tokio::select! {
+            () = self.serve() => return,
+            never = service.keep_fresh() => never,
+        };
+        match never {}
+    }
+
+    /// One session after the other, until told to stop.
+    async fn serve(mut self) {
+        let mut lost = 0;
         while let Some(mut session) = self.open().await {
-            match self.listen(&mut session).await {
-                End::Lost => self.memory.keep(None),
+            let opened = Instant::now();
+            let error = match self.listen(&mut session).await {
                 End::Stopped => {
-                    self.close(&session).await;
-                    break;
+                    self.close(&session.id).await;
+                    return self.publish_phase(Phase::Closed);
                 }
+                End::Gone(error) => {
+                    self.memory.keep(None);
+                    error
+                }
+                // Its id is kept: before a new one is opened it is closed, if it is still there.
+                End::GivenUp(error) => error,
+            };
+            let words = in_one_line(&error);
+            tracing::info!(
+                scale_set = self.scale_set,
+                error = words,
+                "the message session is lost; a new one is opened"
+            );
+            lost = if opened.elapsed() < LIVED { lost + 1 } else { 0 };
+            // One that lived is replaced at once, and so is the first that did not.
+            if lost > 1 && self.wait(&error, lost - 1).await.is_none() {
+                break;
             }
         }
+        self.close_predecessor().await;
         self.publish_phase(Phase::Closed);
     }
 
-    /// A session that this controller left behind when it died would block it for a minute and a half.
+    /// A session that this controller left behind would block it for a minute and a half.
     async fn close_predecessor(&self) {
-        let Some(id) = self.memory.recall() else { return };
-        match timeout(CLOSING, MessageSession::close_by_id(&self.service, self.scale_set, &id)).await {
-            Ok(Ok(())) => self.memory.keep(None),
-            Ok(Err(error)) => {
-                tracing::warn!(error = in_one_line(&error), "cannot close the session of the previous run")
-            }
-            Err(_) => tracing::warn!("closing the session of the previous run took too long"),
+        if let Some(id) = self.memory.recall() {
+            self.close(&id).await;
         }
     }
 
@@ -117,39 +154,47 @@ impl Listener {
         let started = Instant::now();
         let mut failures = 0;
         loop {
-            let error = tokio::select! {
-                opened = MessageSession::open(&self.service, self.scale_set, &self.owner) => match opened {
-                    Ok(session) => {
-                        self.memory.keep(Some(&session.id));
-                        self.learn(session.statistics);
-                        self.publish_phase(Phase::Listening);
-                        return Some(session);
-                    }
-                    Err(error) => error,
-                },
+            let opened = tokio::select! {
+                opened = self.try_to_open() => opened,
                 () = stopped(self.outlets.stop.clone()) => return None,
             };
-            failures += 1;
-            let fraction = self.environment.fraction();
-            let wait = if *error.exception() == Exception::SessionConflict {
-                backoff::conflict(started.elapsed(), fraction)
-            } else {
-                backoff::after(failures, fraction)
+            let error = match opened {
+                Ok(session) => {
+                    self.memory.keep(Some(&session.id));
+                    self.learn(session.statistics);
+                    self.publish_phase(Phase::Listening);
+                    return Some(session);
+                }
+                Err(error) => error,
             };
-            let words = words(&error, started.elapsed());
-            let missing = *error.exception() == Exception::ScaleSetNotFound;
-            let phase = if missing { Phase::Missing(words) } else { Phase::Waiting(words) };
-            self.wait(phase, wait).await?;
+            failures += 1;
+            if *error.exception() == Exception::SessionConflict {
+                let wait = backoff::conflict(started.elapsed(), self.environment.fraction());
+                self.wait_in(trouble::conflict(&error, started.elapsed()), wait).await?;
+            } else {
+                self.wait(&error, failures).await?;
+            }
         }
     }
 
+    async fn try_to_open(&self) -> Result<MessageSession, GitHubError> {
+        self.close_predecessor().await;
+        MessageSession::open(&self.service, self.scale_set, &self.owner).await
+    }
+
     async fn listen(&mut self, session: &mut MessageSession) -> End {
-        let (mut last, mut failures) = (0, 0);
+        let (mut last, mut failures, mut doubts) = (0, 0, 0);
         loop {
-            let capacity = *self.outlets.capacity.borrow();
+            let (capacity, asked) = (*self.outlets.capacity.borrow(), Instant::now());
             let polled = tokio::select! {
                 polled = session.poll(last, capacity) => polled,
                 () = stopped(self.outlets.stop.clone()) => return End::Stopped,
+            };
+            let has_answered = polled.is_ok();
+            let brought_nothing = match &polled {
+                Ok(Poll::Nothing) => asked.elapsed() < HELD,
+                Ok(Poll::Message(envelope)) => envelope.id <= last,
+                Ok(Poll::Empty) | Err(_) => true,
             };
             let result = match polled {
                 Ok(Poll::Nothing) => {
@@ -157,14 +202,11 @@ impl Listener {
                     self.dirty = true;
                     Ok(())
                 }
-                Ok(Poll::Empty) => {
-                    sleep(backoff::after(1, self.environment.fraction())).await;
-                    Ok(())
-                }
+                Ok(Poll::Empty) => Ok(()),
                 // What was received is handled to its end, also when the listener is told to stop meanwhile.
                 Ok(Poll::Message(envelope)) => {
                     let id = envelope.id;
-                    self.handle(session, envelope).await.map(|()| last = id)
+                    self.handle(session, envelope).await.map(|()| last = last.max(id))
                 }
                 Err(error) => Err(error),
             };
@@ -172,137 +214,79 @@ impl Listener {
                 Ok(()) => self.acknowledge(session).await,
                 failed => failed,
             };
-            match result {
+            let error = match result {
                 Ok(()) => {
-                    failures = 0;
+                    (failures, doubts) = (0, 0);
                     self.publish_phase(Phase::Listening);
-                }
-                Err(error) if is_lost(&error) => return End::Lost,
-                Err(error) => {
-                    failures += 1;
-                    let wait = backoff::after(failures, self.environment.fraction());
-                    if self.wait(Phase::Waiting(words(&error, Duration::ZERO)), wait).await.is_none() {
+                    if brought_nothing && self.pause(backoff::after(1, self.environment.fraction())).await.is_none() {
                         return End::Stopped;
                     }
-                    if failures % FAILURES_BEFORE_REFRESH == 0 && self.renew(session).await {
-                        return End::Lost;
-                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            let verdict = if has_answered { Verdict::of(&error) } else { Verdict::of_poll(&error) };
+            if verdict == Verdict::Gone {
+                return End::Gone(error);
+            }
+            if self.wait(&error, failures).await.is_none() {
+                return End::Stopped;
+            }
+            if verdict != Verdict::Unrelated || failures % FAILURES_BEFORE_REFRESH == 0 {
+                let renewed = self.renew(session).await;
+                doubts += u32::from(verdict == Verdict::Doubtful || renewed == Verdict::Doubtful);
+                match renewed {
+                    Verdict::Gone => return End::Gone(error),
+                    Verdict::Missing => return End::GivenUp(error),
+                    Verdict::Doubtful | Verdict::Unrelated if doubts >= DOUBTS => return End::GivenUp(error),
+                    Verdict::Doubtful | Verdict::Unrelated => {}
                 }
             }
         }
     }
 
-    /// Acquires what is offered and publishes the new demand. Acknowledging comes after: a crash in between repeats the
-    /// delivery, and nothing is lost.
-    async fn handle(&mut self, session: &mut MessageSession, envelope: Envelope) -> Result<(), GitHubError> {
-        let offered: Vec<i64> = envelope
-            .messages
-            .iter()
-            .filter(|message| message.event == JobEvent::Available)
-            .map(|message| message.request_id)
-            .collect();
-        let mut acquired = 0;
-        if !offered.is_empty() {
-            acquired = session.acquire(&offered).await?.len();
-        }
-        if envelope.unknown > 0 {
-            tracing::warn!(delivery = envelope.id, unknown = envelope.unknown, "messages of an unknown kind");
-        }
-        let is_replay = envelope.id <= self.handled;
-        let statistics = envelope.statistics.filter(|_| !is_replay);
-        let assigns =
-            envelope.messages.iter().any(|message| message.event == JobEvent::Assigned && self.book.is_news(message));
-        let doubtful = assigns && statistics.is_none_or(|statistics| statistics.assigned_jobs == 0);
-        if doubtful {
-            // Seen in production: a job is assigned and the totals say nothing. The session knows better. Before anything
-            // is noted: should this fail, the delivery is handled again.
-            session.refresh().await?;
-        }
-        for message in envelope.messages {
-            if self.book.note(&message) && !is_replay {
-                // Nobody listening any more is not this delivery's fault.
-                let _ = self.outlets.news.send(JobNews { delivery: envelope.id, message });
-            }
-        }
-        if doubtful {
-            self.learn(session.statistics);
-        } else {
-            self.learn(statistics);
-            if !is_replay {
-                // The numbers are older than the acquisition; waiting for the next ones would cost the jobs a round trip.
-                // An offer that is delivered again may be ours already, and is in them then: what was not on offer any
-                // more is not counted.
-                let offered = statistics.map_or(i64::MAX, |statistics| statistics.available_jobs);
-                let acquired = i64::try_from(acquired).unwrap_or(i64::MAX).min(offered.max(0));
-                self.demand.acquired = self.demand.acquired.saturating_add(acquired);
-            }
-        }
-        self.handled = self.handled.max(envelope.id);
-        self.demand.delivery = self.handled;
-        self.dirty = true;
-        self.publish_phase(Phase::Listening);
-        self.unacknowledged.push(envelope.id);
-        Ok(())
-    }
-
-    /// Acknowledges what was handled, the oldest first; what fails is tried again after the next poll.
-    async fn acknowledge(&mut self, session: &mut MessageSession) -> Result<(), GitHubError> {
-        while let Some(id) = self.unacknowledged.first().copied() {
-            session.acknowledge(id).await?;
-            self.unacknowledged.remove(0);
-        }
-        Ok(())
-    }
-
-    /// Renews the session; true if it is gone.
-    async fn renew(&mut self, session: &mut MessageSession) -> bool {
+    /// Renews the session; what a failure says of it.
+    async fn renew(&mut self, session: &mut MessageSession) -> Verdict {
         match session.refresh().await {
             Ok(()) => {
                 self.learn(session.statistics);
-                false
+                Verdict::Unrelated
             }
-            Err(error) => is_lost(&error),
+            Err(error) => Verdict::of_poll(&error),
         }
     }
 
-    fn learn(&mut self, statistics: Option<Statistics>) {
-        let Some(statistics) = statistics else { return };
-        self.book.reconcile(statistics.assigned_jobs, statistics.available_jobs);
-        self.demand.statistics = Some(statistics);
-        self.demand.acquired = statistics.acquired_jobs;
-        self.dirty = true;
-        self.demand.observed_at = Some(self.environment.now());
-        self.demand.heard_at = self.demand.observed_at;
+    /// Says what it waits for after so many failures, and waits: for the time that does GitHub no harm, or for other
+    /// credentials. `None` when told to stop.
+    async fn wait(&mut self, error: &GitHubError, failures: u32) -> Option<()> {
+        let wait = trouble::wait(error, failures, self.environment.now(), self.environment.fraction());
+        self.wait_in(trouble::phase(error), wait).await
     }
 
-    /// Says what it waits for, and waits; `None` when told to stop.
-    async fn wait(&mut self, phase: Phase, wait: Duration) -> Option<()> {
+    async fn wait_in(&mut self, phase: Phase, wait: Duration) -> Option<()> {
         if let Phase::Waiting(words) | Phase::Missing(words) = &phase {
             tracing::warn!(scale_set = self.scale_set, ?wait, "{words}");
         }
         self.publish_phase(phase);
+        self.pause(wait).await
+    }
+
+    async fn pause(&mut self, wait: Duration) -> Option<()> {
         tokio::select! {
             () = sleep(wait) => Some(()),
+            () = self.changes.next() => Some(()),
             () = stopped(self.outlets.stop.clone()) => None,
         }
     }
 
-    fn publish_phase(&mut self, phase: Phase) {
-        let (waiting, oldest_queued_at) = self.book.waiting();
-        let demand = Demand { waiting, oldest_queued_at, phase, ..self.demand.clone() };
-        if std::mem::take(&mut self.dirty) || demand != self.demand {
-            self.demand = demand.clone();
-            self.outlets.demand.send_replace(demand);
-        }
-    }
-
-    async fn close(&self, session: &MessageSession) {
-        match timeout(CLOSING, session.close()).await {
+    async fn close(&self, id: &str) {
+        match timeout(CLOSING, MessageSession::close_by_id(&self.service, self.scale_set, id)).await {
             Ok(Ok(())) => self.memory.keep(None),
             Ok(Err(error)) => {
-                tracing::warn!(error = in_one_line(&error), "the session could not be closed; the next start closes it")
+                tracing::warn!(error = in_one_line(&error), "a message session could not be closed; it is tried again");
             }
-            Err(_) => tracing::warn!("closing the session took too long; the next start closes it"),
+            Err(_) => tracing::warn!("closing a message session took too long; it is tried again"),
         }
     }
 }
@@ -310,22 +294,4 @@ impl Listener {
 async fn stopped(mut stop: watch::Receiver<bool>) {
     // Whoever could say so being gone means the same.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Whether only a new session can help.
-fn is_lost(error: &GitHubError) -> bool {
-    matches!(error.exception(), Exception::SessionGone | Exception::ScaleSetNotFound) || error.status() == Some(404)
-}
-
-fn words(error: &GitHubError, waited: Duration) -> String {
-    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    match error.exception() {
-        Exception::SessionConflict if waited < backoff::PATIENCE => {
-            format!("waiting for a previous message session of this scale set to end: {error}")
-        }
-        Exception::SessionConflict => {
-            format!("another controller seems to serve this scale set: {error} (stop it, or rename one of the two)")
-        }
-        _ => format!("waiting for GitHub: {error}{hint}"),
-    }
 }

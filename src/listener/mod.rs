@@ -7,8 +7,10 @@
 mod backoff;
 mod book;
 mod demand;
+mod handle;
 mod listen;
 mod session_memory;
+mod trouble;
 
 pub use demand::{Demand, JobNews, Phase};
 pub use listen::{Listener, Outlets};

@@ -24,6 +24,7 @@ use removal::Removal;
 use crate::causes::in_one_line;
 use crate::controller::{Observer, Order, ScaleSetController, ScaleSetStatus, Shared, Specification};
 use crate::engine::Engine;
+use crate::github::ActionsService;
 
 /// Serves scale sets.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Operator {
 #[derive(Debug)]
 struct Served {
     specifications: watch::Sender<Arc<Specification>>,
+    /// Its controller's own, which follows the one that is desired.
+    service: ActionsService,
     orders: watch::Sender<Order>,
     status: watch::Receiver<ScaleSetStatus>,
     /// Until someone waits for its end.
@@ -87,7 +90,7 @@ impl Operator {
     }
 
     /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as
-    /// `order` says. Resources that [`Self::remove`] took out stay out until they are missing here once, or until their
+    /// `order` says. One that is on its way out is served again when it is out. Resources that [`Self::remove`] took out stay out until they are missing here once, or until their
     /// removal has failed.
     pub fn apply(&mut self, mut desired: Vec<Desired>, order: Order) {
         self.removals.retain(|resource, removal| {
@@ -101,6 +104,7 @@ impl Operator {
             let key = desired.key();
             let served = match missing.remove(&key) {
                 Some(served) if served.is_at_work() => {
+                    served.service.follow(&desired.service);
                     served.specifications.send_if_modified(|known| {
                         let changed = **known != desired.specification;
                         if changed {
@@ -124,21 +128,39 @@ impl Operator {
     }
 
     fn serve(&self, desired: Desired) -> Served {
+        let predecessors: Vec<_> = self.leaving_as(&desired.key()).map(|leaving| leaving.status.clone()).collect();
         let Desired { specification, service, memory } = desired;
+        let service = service.on_its_own();
+        let reasons = predecessors.first().map(|_| "the controller that served it before ends first".to_owned());
         let (status_out, status) = watch::channel(ScaleSetStatus {
             name: specification.name.clone(),
             resource: specification.resource.clone(),
             config_url: specification.config_url.clone(),
+            reasons: reasons.into_iter().collect(),
             ..ScaleSetStatus::default()
         });
-        let observations = self.observer.subscribe(subscription(&specification));
+        let (observer, subscription) = (self.observer.clone(), subscription(&specification));
+        // At once where no one else hears of its runners: they are no one's otherwise.
+        let observations = predecessors.is_empty().then(|| observer.subscribe(subscription.clone()));
         let (specifications, specifications_in) = watch::channel(Arc::new(specification));
         let (orders, orders_in) = watch::channel(Order::Serve);
-        let shared = self.shared.clone();
-        let controller =
-            ScaleSetController::new(shared, service, specifications_in, observations, orders_in, status_out, memory);
-        let task = tokio::spawn(controller.run());
-        Served { specifications, orders, status, abort: task.abort_handle(), task: Some(task) }
+        let (shared, its_service) = (self.shared.clone(), service.clone());
+        let task = tokio::spawn(async move {
+            for predecessor in predecessors {
+                ended(predecessor).await;
+            }
+            let observations = observations.unwrap_or_else(|| observer.subscribe(subscription));
+            let (service, specifications, orders) = (its_service, specifications_in, orders_in);
+            ScaleSetController::new(shared, service, specifications, observations, orders, status_out, memory)
+                .run()
+                .await
+        });
+        Served { specifications, service, orders, status, abort: task.abort_handle(), task: Some(task) }
+    }
+
+    /// Controllers of the scale set of this key that have not ended yet.
+    fn leaving_as(&self, key: &str) -> impl Iterator<Item = &Served> {
+        self.leaving.iter().filter(move |leaving| leaving.is_at_work() && leaving.specifications.borrow().key() == key)
     }
 
     /// How things are.
@@ -275,6 +297,11 @@ impl Drop for Operator {
             served.abort.abort();
         }
     }
+}
+
+/// Waits until a controller has ended, however it ends.
+async fn ended(mut status: watch::Receiver<ScaleSetStatus>) {
+    while status.changed().await.is_ok() {}
 }
 
 /// Whose runners a specification is about, as labels say it.

@@ -19,9 +19,9 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// What it is known by: where it is registered, and its name there.
+    /// What its scale set is known by.
     pub fn key(&self) -> String {
-        format!("{} {}", self.specification.config_url, self.specification.name)
+        self.specification.key()
     }
 }
 

@@ -65,6 +65,13 @@ impl FailureHistory {
         *self = Self::default();
     }
 
+    /// Something was mended that may have been the reason: the next try need not wait. What no repetition mends stays.
+    pub fn try_again(&mut self) {
+        if self.stopped.is_none() {
+            self.clear();
+        }
+    }
+
     /// Whether runners may be created now.
     pub fn creation(&self, now: Timestamp) -> Creation {
         if let Some(words) = &self.stopped {
@@ -143,6 +150,7 @@ mod tests {
     fn an_image_that_github_refuses_stops_creation_until_the_spec_changes() {
         let mut history = FailureHistory::default();
         history.stop("the image is too old");
+        history.try_again();
         assert_eq!(history.creation(at(i64::from(u32::MAX))), Creation::Stopped("the image is too old".to_owned()));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deskrun::controller::{Order, RunnerPhase, ServingPhase};
+use deskrun::simulator::{Action, Trigger};
 
 use crate::support::simulated::Manner;
 use crate::world::{Wish, World};
@@ -83,4 +84,37 @@ async fn a_scale_set_that_is_let_go_leaves_no_pod_and_no_slot_behind() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(operator.report().slots.is_empty(), "{:?}", operator.report().slots);
     world.end(&mut operator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_set_that_comes_back_while_it_drains_is_served_by_one_controller_at_a_time() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    world.until("listening", &operator, |_| World::status(&operator).phase == ServingPhase::Listening).await;
+    world.queue(1, "sleep 100");
+    world.until("it at work", &operator, |world| world.jobs()[0]["status"] == "running").await;
+    // Its file vanishes and comes back, twice; closing the session takes its time.
+    world.fault("session-delete", Trigger::Next(1), Action::Delay(20.0));
+    for desired in [vec![], vec![world.desired()], vec![], vec![world.desired()]] {
+        operator.apply(desired, Order::Drain);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let opened = |world: &World| {
+        let calls = world.simulator.calls();
+        calls.as_array().into_iter().flatten().filter(|call| call["route"] == "session-create").count()
+    };
+    let shown: Vec<(ServingPhase, String)> =
+        operator.report().scale_sets.into_iter().map(|status| (status.phase, status.reasons.join("; "))).collect();
+    let waits = "the controller that served it before ends first";
+    assert!(shown.contains(&(ServingPhase::Starting, waits.to_owned())), "{shown:?}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(opened(&world), 1, "the first one still drains");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let phase = operator.statuses()[0].borrow().phase;
+    assert_eq!((phase, opened(&world)), (ServingPhase::Listening, 2), "the second was let go before it began");
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"]);
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 1);
 }

@@ -10,7 +10,7 @@ use deskrun::simulator::{Action, Generation, Trigger};
 use crate::world::World;
 
 /// The calls a listener makes in its life.
-const ROUTES: &[&str] = &[
+pub const ROUTES: &[&str] = &[
     "registration-token",
     "runner-registration",
     "session-create",

@@ -1,10 +1,12 @@
 //! A client and a listener against the simulator, in one process, with one clock: tokio's, held still.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deskrun::github::{
-    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, NewScaleSet, ScaleSet,
+    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, NewScaleSet, ScaleSet, Transport,
+    counted,
 };
 use deskrun::listener::{Demand, JobNews, Listener, Outlets, Phase, SessionMemory, Volatile};
 use deskrun::secret::Secret;
@@ -32,11 +34,20 @@ impl World {
     }
 
     pub fn with(options: Options) -> Self {
+        Self::bounded(options, usize::MAX)
+    }
+
+    /// A client that panics after so many calls: a hot loop in standing time would never end.
+    pub fn bounded(options: Options, calls: usize) -> Self {
         let seed = options.seed;
         let simulator = Simulator::new(options).expect("the options are right");
         let environment = environment(&simulator, seed);
         let token = Credentials::Token(Secret::new("ghp_example"));
-        let service = service(&simulator, &environment, token, "http://127.0.0.1/acme");
+        let count = Arc::new(AtomicUsize::new(0));
+        let transport = counted(transport(&simulator), move |call| {
+            assert!(count.fetch_add(1, Ordering::Relaxed) < calls, "a hot loop: cannot {call}");
+        });
+        let service = service_over(transport, &environment, token, "http://127.0.0.1/acme");
         Self { simulator, service, environment }
     }
 
@@ -54,6 +65,10 @@ impl World {
     pub fn calls(&self, route: &str) -> usize {
         let calls = self.simulator.calls();
         calls.as_array().into_iter().flatten().filter(|call| call["route"] == route).count()
+    }
+
+    pub fn all_calls(&self) -> usize {
+        self.simulator.calls().as_array().map_or(0, Vec::len)
     }
 
     /// How many jobs the scale set owns, by GitHub's own books.
@@ -140,7 +155,16 @@ pub fn service(
     credentials: Credentials,
     url: &str,
 ) -> ActionsService {
+    service_over(transport(simulator), environment, credentials, url)
+}
+
+fn service_over(
+    transport: Transport,
+    environment: &Environment,
+    credentials: Credentials,
+    url: &str,
+) -> ActionsService {
     let url = ConfigUrl::parse(url, ConfigUrlOptions::default()).expect("a config URL");
     let identity = Identity { subsystem: "listener", scale_set_id: 0 };
-    ActionsService::new(url, credentials, transport(simulator), environment.clone(), &identity)
+    ActionsService::new(url, credentials, transport, environment.clone(), &identity)
 }

@@ -51,7 +51,7 @@ impl Sources {
                         unhonoured.reason
                     );
                 }
-                let key = format!("{} {}", specification.config_url, specification.name);
+                let key = specification.key();
                 let memory = Arc::new(self.place.session(&key));
                 let desired = Desired { specification, service: service.clone(), memory };
                 anyhow::ensure!(

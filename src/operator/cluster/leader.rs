@@ -256,7 +256,13 @@ impl Leader {
                 continue;
             }
             let service = match self.services.remove(&prepared.service).or_else(|| services.remove(&prepared.service)) {
-                Some(service) => Ok(service),
+                Some(service) => {
+                    // For everyone who shares it: the Secret is the same one.
+                    if service.renew_credentials(prepared.credentials.clone()) {
+                        tracing::info!(scale_set = case.resource.key(), "the credentials have changed");
+                    }
+                    Ok(service)
+                }
                 None => connect(&self.settings, &prepared),
             };
             match service {

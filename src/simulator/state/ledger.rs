@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::State;
@@ -17,13 +18,15 @@ pub(super) struct Call {
     route: String,
     path: String,
     status: u16,
+    /// When it was answered.
+    at: Timestamp,
 }
 
 impl State {
     /// Notes a call; `status` is 0 where the connection was dropped.
     pub(crate) fn note_call(&mut self, method: &str, route: &str, path: &str, status: u16) {
-        let call = Call { method: method.to_owned(), route: route.to_owned(), path: path.to_owned(), status };
-        self.calls.push(call);
+        let (method, route, path) = (method.to_owned(), route.to_owned(), path.to_owned());
+        self.calls.push(Call { method, route, path, status, at: self.now });
     }
 
     /// The ledger.
@@ -42,7 +45,10 @@ impl State {
 
     /// The calls in their order.
     pub(crate) fn call_log(&self) -> Value {
-        let entry = |call: &Call| json!({ "method": call.method, "route": call.route, "path": call.path, "status": call.status });
+        let entry = |call: &Call| {
+            let Call { method, route, path, status, at } = call;
+            json!({ "method": method, "route": route, "path": path, "status": status, "at": date(Some(*at)) })
+        };
         self.calls.iter().map(entry).collect()
     }
 
