@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use deskrun::crd::API_VERSION;
 use deskrun::installation::Installation;
 use deskrun::yaml;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cluster::helm;
+use crate::cluster::{ControlPlane, Options, established, helm};
 use crate::support::golden::{folders, name};
 use crate::{Cluster, Trials};
 
@@ -23,11 +24,11 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("the_chart_renders_to_objects_that_are_taken_strictly", renderings_are_taken)
         .test("the_charts_operator_stands_restricted_pod_security", operator_is_restricted)
         .test("the_chart_can_be_applied_in_one_stream_to_a_fresh_cluster", applied_in_one_stream)
+        .test("the_chart_is_installed_upgraded_and_uninstalled_by_helm", installed_by_helm)
         .test("what_is_installed_without_helm_is_taken_strictly", installation_is_taken)
 }
 
 async fn renderings_are_taken(cluster: Arc<Cluster>) {
-    let client = cluster.control_plane.client();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/chart");
     let mut tried = 0;
     for case in folders(&root).iter().filter(|case| case.join("expected.yaml").exists()) {
@@ -99,6 +100,45 @@ async fn applied_in_one_stream(cluster: Arc<Cluster>) {
     let namespace: Namespace = Api::all(client.clone()).get(&runners).await.expect("the runners' namespace is there");
     let level = namespace.metadata.labels.and_then(|labels| labels.get("pod-security.kubernetes.io/enforce").cloned());
     assert_eq!(level.as_deref(), Some("privileged"));
+}
+
+/// A cluster of its own: a definition that someone else made would not be Helm's to take over.
+async fn installed_by_helm(_: Arc<Cluster>) {
+    let plane = ControlPlane::start(Options { scheduler: false, definition: false, ..Options::default() })
+        .await
+        .expect("a control plane");
+    let values = plane.folder().join("values.yaml");
+    let text =
+        "replicas: 0\nscaleSets: {ws: {githubConfigUrl: https://github.com/acme/widgets, containerMode: dind}}\n";
+    std::fs::write(&values, text).expect("a file");
+    let values = values.to_str().expect("a path is text");
+    let release = ["deskrun", CHART, "--namespace", "deskrun-system", "--values", values];
+    let run = |command: &[&str], arguments: &[&str]| {
+        let mut helm = Command::new(helm().expect("Helm is there"));
+        let output =
+            helm.args(command).args(arguments).env("KUBECONFIG", plane.kubeconfig()).output().expect("Helm runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        assert!(output.status.success(), "{command:?}: {}", text(output.stderr));
+        text(output.stdout)
+    };
+    let path = format!("/apis/{API_VERSION}/namespaces/deskrun-runners/runnerscalesets");
+    let names = async || {
+        let request = http::Request::get(&path).body(Vec::new()).expect("a request");
+        let list: Value = plane.client().request(request).await.expect("the definition is there");
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let notes = run(&["install", "--create-namespace"], &release);
+    assert!(notes.contains("helm upgrade deskrun"), "{notes}");
+    established(&plane.client()).await.expect("the definition is there");
+    assert_eq!(names().await, [""; 0]);
+    let notes = run(&["upgrade"], &release);
+    assert!(!notes.contains("helm upgrade"), "{notes}");
+    assert_eq!(names().await, ["ws"]);
+    let said = run(&["uninstall", "--namespace", "deskrun-system"], &["deskrun"]);
+    assert!(said.contains("kept due to the resource policy"), "{said}");
+    assert_eq!(names().await, [""; 0], "the definition is kept, the scale set is not");
+    Api::<Namespace>::all(plane.client()).get("deskrun-runners").await.expect("it is kept");
 }
 
 /// The objects of a rendering.

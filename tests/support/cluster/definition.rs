@@ -17,6 +17,13 @@ pub async fn establish(client: &Client) -> Result<(), String> {
     let name = definition["metadata"]["name"].as_str().ok_or("it has no name")?.to_owned();
     let applied = definitions.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&definition)).await;
     applied.map_err(|error| format!("the definition is refused: {error}"))?;
+    established(client).await
+}
+
+/// Waits until objects of it can be made.
+pub async fn established(client: &Client) -> Result<(), String> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = format!("{}.{}", deskrun::crd::PLURAL, deskrun::crd::GROUP);
     let established = await_condition(definitions, &name, conditions::is_crd_established());
     match tokio::time::timeout(Duration::from_secs(30), established).await {
         Ok(Ok(_)) => Ok(()),

@@ -23,6 +23,7 @@ mod programs;
 
 pub use access::client;
 pub use control_plane::{ControlPlane, Options};
+pub use definition::established;
 pub use fake_kubelet::{FakeKubelet, Fate, Log, Node, Process, Start, process};
 pub use kubelet::{Kubelet, NODE};
 pub use network::Network;
