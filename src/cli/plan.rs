@@ -66,7 +66,7 @@ impl Plan {
     ) -> anyhow::Result<Difference> {
         let controller = Controller::at(Some(&self.place.socket()?))?;
         if let Some(report) = controller.status().await? {
-            let asked = asked(input, EngineKind::Podman, &report.controller)?;
+            let asked = asked(input, self.engine.kind(), &report.controller)?;
             let (served, runners) = facts::of_report(&report);
             return Ok(compare(&asked, &served, &runners, Unnamed::LetGo));
         }
@@ -78,8 +78,8 @@ impl Plan {
             ),
         )?;
         let id = controller_id(&self.place)?;
-        let asked = asked(input, EngineKind::Podman, &id)?;
-        let engine = self.engine.connect(input, &Environment::system())?;
+        let asked = asked(input, self.engine.kind(), &id)?;
+        let engine = self.engine.connect(input, &Environment::system(), &ClusterArguments::default()).await?;
         let runners = facts::of_snapshot(&snapshot(&*engine.engine).await?, &id);
         Ok(compare(&asked, &[], &runners, Unnamed::LetGo))
     }

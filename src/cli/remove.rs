@@ -130,7 +130,8 @@ impl Remove {
         input.scale_sets.retain(|validated| validated.scale_set.name == self.name);
         let place = Place::take(&self.place)?;
         printer.note("note", "no controller runs: the scale set is drained by this process")?;
-        let (mut operator, _sources, desired) = assemble(&place, &self.engine, &input, false)?;
+        let cluster = ClusterArguments::default();
+        let (mut operator, _sources, desired) = assemble(&place, &self.engine, &cluster, &input, false).await?;
         operator.apply(desired, Order::Drain);
         let removal = operator.remove(&self.name).context("nothing is served under this name")?;
         tokio::select! {

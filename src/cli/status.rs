@@ -112,7 +112,7 @@ impl Status {
     /// What the engine has right now.
     async fn observe(&self) -> anyhow::Result<Vec<ObservedRunner>> {
         let input = Files::of(&self.files)?.look()?;
-        let engine = self.engine.connect(&input, &Environment::system())?;
+        let engine = self.engine.connect(&input, &Environment::system(), &ClusterArguments::default()).await?;
         let mut runners = snapshot(&*engine.engine).await?;
         let owned =
             |runner: &ObservedRunner, name: &String| [&runner.owner.scale_set, &runner.owner.resource].contains(&name);

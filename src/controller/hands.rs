@@ -126,6 +126,13 @@ impl Hands {
         }
     }
 
+    /// Notes at a runner which job it has. Only people miss a note that fails.
+    pub(super) async fn note_job(self, runner: String, job: String) {
+        if let Err(error) = self.engine.note_job(&runner, &job).await {
+            tracing::info!(runner, error = in_one_line(&error), "its job is not noted at its runner");
+        }
+    }
+
     async fn show_log(&self, runner: &str) {
         let log: Result<String, EngineError> = self.engine.logs(runner, LOG_LINES).await;
         if let Some(log) = log.ok().filter(|log| !log.is_empty()) {

@@ -1,10 +1,11 @@
 //! What tasks, engine and messages tell goes into the records. Nothing is started here but the giving up of
-//! registrations that belong to no runner.
+//! registrations that belong to no runner, and a note of its job at each runner that gets one.
 
 use jiff::Timestamp;
 
 use super::audit;
 use super::events::Event;
+use super::publish::job_words;
 use super::record::{Job, Record};
 use super::serve::{Listing, ScaleSetController};
 use crate::engine::{Observation, ObservedRunner, RunnerPhase};
@@ -170,8 +171,14 @@ impl ScaleSetController {
                     job = message.display_name,
                     "a job has started"
                 );
+                let is_known = record.job.message().is_some_and(|known| known.job_id == message.job_id);
+                let words = job_words(&message);
                 record.job = Job::Running(Some(Box::new(message)));
                 audit::gets_job(&self.specification, record, now);
+                // News may be delivered again.
+                if !is_known {
+                    self.tasks.spawn(self.hands.clone().note_job(record.name.clone(), words));
+                }
             }
             JobEvent::Completed { runner_name, result, .. } => {
                 let length = message.started_at.map(|started| seconds(started, message.finished_at.unwrap_or(now)));

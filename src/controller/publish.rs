@@ -127,7 +127,7 @@ fn describe(record: &Record) -> RunnerStatus {
         name: record.name.clone(),
         phase: phase(record),
         slot: record.slot,
-        job: record.job.message().map(job_words),
+        job: record.job.message().map(job_words).or_else(|| record.noted_job().cloned()),
         created_at: record.milestones.created,
         reason: record.removal_reason().map(|reason| reason.name().to_owned()).or(record.waiting().map(str::to_owned)),
         manifest: Some(record.manifest.clone()),
@@ -147,6 +147,6 @@ fn phase(record: &Record) -> RunnerPhase {
     }
 }
 
-fn job_words(message: &JobMessage) -> String {
+pub(super) fn job_words(message: &JobMessage) -> String {
     format!("{} {}", message.repository, message.display_name)
 }

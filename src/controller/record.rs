@@ -43,6 +43,8 @@ pub(super) struct Record {
     pub(super) adopted: bool,
     /// Why it counts as failed, in words.
     failure: Option<String>,
+    /// What a former process noted of its job.
+    noted_job: Option<String>,
 }
 
 /// When a runner got how far.
@@ -112,6 +114,7 @@ impl Record {
             attempts: 0,
             adopted: false,
             failure: None,
+            noted_job: None,
         }
     }
 
@@ -120,6 +123,7 @@ impl Record {
         let owner = &runner.owner;
         let mut record = Self::new(runner.name.clone(), owner.slot, owner.manifest.clone(), now);
         record.adopted = true;
+        record.noted_job.clone_from(&owner.job);
         record.registration_id = Some(owner.runner_id).filter(|id| *id > 0);
         // The engine's clock may be another one.
         let created = runner.created_at.min(now);
@@ -130,6 +134,11 @@ impl Record {
         }
         record.observe(&runner.phase, now);
         record
+    }
+
+    /// The job that a former process noted, where no message has told more.
+    pub(super) fn noted_job(&self) -> Option<&String> {
+        self.noted_job.as_ref().filter(|_| matches!(self.job, Job::Running(None)))
     }
 
     pub(super) fn registered(&mut self, id: i64, now: Timestamp) {

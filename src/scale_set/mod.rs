@@ -41,6 +41,8 @@ pub struct ScaleSet {
     pub name: String,
     /// Namespace of the objects on Kubernetes.
     pub namespace: String,
+    /// Whether the resource says so itself.
+    pub names_namespace: bool,
     /// URL of the repository, organisation or enterprise.
     pub config_url: Option<String>,
     /// Name of the Secret with credentials, in a cluster.

@@ -62,6 +62,7 @@ fn scale_set(spec: &RunnerScaleSetSpec, name: String, report: &mut Report<'_>) -
     ScaleSet {
         name,
         namespace: document.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        names_namespace: document.namespace.is_some(),
         config_url: spec.github_config_url.clone(),
         config_secret: spec.github_config_secret.clone(),
         credentials: spec.credentials.clone(),

@@ -3,6 +3,7 @@
 use super::desired::Sources;
 use super::engine::EngineArguments;
 use super::place::Place;
+use crate::cli::cluster::ClusterArguments;
 use crate::cli::input::Input;
 use crate::controller::{Shared, Slots};
 use crate::github::Environment;
@@ -11,16 +12,17 @@ use crate::operator::{Desired, Operator};
 
 /// An operator that knows its engine, what to apply to it, and where more of that comes from. What is wrong with the input
 /// is said before the engine is touched.
-pub(in crate::cli) fn assemble(
+pub(in crate::cli) async fn assemble(
     place: &Place,
     engine: &EngineArguments,
+    cluster: &ClusterArguments,
     input: &Input,
     keeps_stock: bool,
 ) -> anyhow::Result<(Operator, Sources, Vec<Desired>)> {
     let environment = Environment::system();
     let metrics = Metrics::default();
-    let engine = engine.connect(input, &environment)?;
-    let mut sources = Sources::new(environment.clone(), metrics.clone(), place.clone(), engine.kind);
+    let engine = engine.connect(input, &environment, cluster).await?;
+    let mut sources = Sources::new(environment.clone(), metrics.clone(), place.clone(), engine.kind, engine.namespaces);
     let desired = sources.desired(input)?;
     let shared = Shared {
         engine: engine.engine,

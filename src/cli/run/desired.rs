@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::engine::Namespaces;
 use super::place::Place;
 use crate::cli::input::Input;
 use crate::controller::Specification;
@@ -27,20 +28,27 @@ pub(in crate::cli) struct Sources {
     metrics: Metrics,
     place: Place,
     engine: EngineKind,
+    namespaces: Namespaces,
     /// Clients by config URL and credentials.
     services: BTreeMap<String, ActionsService>,
 }
 
 impl Sources {
-    pub(super) fn new(environment: Environment, metrics: Metrics, place: Place, engine: EngineKind) -> Self {
-        Self { environment, metrics, place, engine, services: BTreeMap::new() }
+    pub(super) fn new(
+        environment: Environment,
+        metrics: Metrics,
+        place: Place,
+        engine: EngineKind,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self { environment, metrics, place, engine, namespaces, services: BTreeMap::new() }
     }
 
     /// Everything that the files ask for.
     pub(super) fn desired(&mut self, input: &Input) -> anyhow::Result<Vec<Desired>> {
         let mut all = Vec::new();
         for validated in &input.scale_sets {
-            let scale_set = &validated.scale_set;
+            let scale_set = &self.namespaces.place(&validated.scale_set)?;
             let service = self.service(scale_set)?;
             for specification in specifications(scale_set, input, self.engine, &self.place.controller, None)? {
                 for unhonoured in &specification.prepared.unhonoured {

@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
+use super::cluster::ClusterArguments;
 use super::{ExitCode, Printer};
 use crate::controller::Order;
 use crate::operator::{Handle, admin_router, status_router};
@@ -41,6 +42,8 @@ pub(super) struct Run {
     files: Vec<String>,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Serves `/metrics`, `/healthz` and `/readyz` here
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
@@ -101,7 +104,7 @@ impl Run {
         let changed = Arc::new(Notify::new());
         let _watch = files.watch(Arc::clone(&changed))?;
         let status = place.bind()?;
-        let assembled = assemble(&place, &self.engine, &input, !self.no_stock);
+        let assembled = assemble(&place, &self.engine, &self.cluster, &input, !self.no_stock).await;
         let (mut operator, mut sources, desired) = assembled.inspect_err(|_| place.leave())?;
         operator.apply(desired, Order::Drain);
         let operator: Handle = Arc::new(Mutex::new(operator));

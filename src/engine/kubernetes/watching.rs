@@ -19,6 +19,7 @@ use super::judge;
 use super::known::Known;
 use super::reasons;
 use super::service::Service;
+use crate::causes::in_one_line;
 
 /// Between attempts to list again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -110,17 +111,14 @@ fn doubt_what_it_misses(pod: &Pod, companions: &Companions) {
     }
 }
 
-/// An error with its causes, each said once.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
+/// Why watching failed: the server's own words where it had any.
+fn words(error: &Error) -> String {
+    let said = match error {
+        Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status)) => {
+            status
         }
-        cause = inner.source();
-    }
-    text
+        Error::WatchError(status) => status,
+        other => return in_one_line(other),
+    };
+    said.message.clone()
 }
