@@ -7,6 +7,10 @@
 mod cluster;
 #[path = "kubelet/flagship.rs"]
 mod flagship;
+#[path = "kubelet/operator.rs"]
+mod operator;
+#[path = "support/operator_image.rs"]
+mod operator_image;
 mod support;
 
 use std::path::Path;
@@ -57,7 +61,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let conclusion = libtest_mimic::run(&arguments, flagship::trials(machine.as_ref(), &runtime));
+    let mut trials = flagship::trials(machine.as_ref(), &runtime);
+    trials.extend(operator::trials(machine.as_ref(), &runtime));
+    let conclusion = libtest_mimic::run(&arguments, trials);
     let Some(machine) = machine else { return conclusion.exit_code() };
     let Some(Machine { control_plane, kubelet, .. }) = Arc::into_inner(machine) else {
         eprintln!("error: a test still holds the node");

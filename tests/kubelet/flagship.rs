@@ -1,14 +1,14 @@
 //! The flagship's manifest as the project itself renders it and the engine makes it, seen from inside the container.
 
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use deskrun::demo::IMAGE;
 use deskrun::engine::kubernetes::{KubernetesEngine, Scope};
 use deskrun::engine::{Engine, Observation, RunnerPhase};
-use deskrun::manifest::{EngineKind, RunnerManifest};
+use deskrun::manifest::EngineKind;
 use deskrun::secret::Secret;
 use futures::StreamExt;
 use libtest_mimic::Trial;
@@ -44,13 +44,25 @@ pub fn trials(machine: Option<&Arc<Machine>>, runtime: &tokio::runtime::Runtime)
     vec![crate::trial("the_flagship_runs_as_its_manifest_says_and_leaves_only_its_caches", machine, runtime, test)]
 }
 
-/// Every kind of cache that a node has, in a folder that stands for its disk.
-fn manifest(host: &Path, namespace: &str) -> RunnerManifest {
+/// Makes what the caches of [`scale_set`] need in a folder that stands for a node's disk; it.
+pub fn host_folder(host: &Path) -> PathBuf {
+    for folder in ["nix-store", "nix-daemon", "nix-profiles", "models"] {
+        std::fs::create_dir_all(host.join(folder)).expect("a folder");
+    }
+    std::fs::write(host.join("settings"), "colour = never\n").expect("a file");
+    std::fs::write(host.join("nix-store/tool"), "a tool\n").expect("a file");
+    // It stays when the listener goes.
+    drop(UnixListener::bind(host.join("service.sock")).expect("a socket"));
+    host.to_owned()
+}
+
+/// The flagship with every kind of cache that a node has.
+pub fn scale_set(name: &str, namespace: &str, host: &Path) -> Value {
     let host = |path: &str| host.join(path).display().to_string();
-    let spec = json!({
+    json!({
         "apiVersion": "deskrun.dev/v1alpha1",
         "kind": "RunnerScaleSet",
-        "metadata": {"name": "metal", "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "containerMode": "cached-privileged-kubernetes",
             "image": IMAGE,
@@ -65,26 +77,20 @@ fn manifest(host: &Path, namespace: &str) -> RunnerManifest {
                 {"source": host("models"), "target": "/models", "type": "Directory", "readOnly": true},
                 {"source": "", "target": "/tmp/builds"},
             ],
-            // This machine may have no Nix, and no GitHub is here.
-            "template": {"spec": {
-                "containers": [{"name": "runner", "command": ["/bin/sh", "-c", SCRIPT]}],
-                "volumes": [{"name": "nix-profiles", "hostPath": {"path": host("nix-profiles")}}],
-            }},
+            // This machine may have no Nix.
+            "template": {"spec": {"volumes": [{"name": "nix-profiles", "hostPath": {"path": host("nix-profiles")}}]}},
         },
-    });
-    pipeline::manifest(&spec.to_string(), EngineKind::Kubernetes, SLOT).expect("a manifest")
+    })
 }
 
 async fn the_flagship_runs(machine: &Machine) {
-    let host = machine.kubelet.folder().join("nvme");
-    for folder in ["nix-store", "nix-daemon", "nix-profiles", "models"] {
-        std::fs::create_dir_all(host.join(folder)).unwrap();
-    }
-    std::fs::write(host.join("settings"), "colour = never\n").unwrap();
-    std::fs::write(host.join("nix-store/tool"), "a tool\n").unwrap();
-    let _socket = UnixListener::bind(host.join("service.sock")).unwrap();
+    let host = host_folder(&machine.kubelet.folder().join("nvme"));
     let namespace = machine.control_plane.namespace(&[]).await;
-    let manifest = manifest(&host, &namespace);
+    let mut scale_set = scale_set("metal", &namespace, &host);
+    // No GitHub is here.
+    scale_set["spec"]["template"]["spec"]["containers"] =
+        json!([{"name": "runner", "command": ["/bin/sh", "-c", SCRIPT]}]);
+    let manifest = pipeline::manifest(&scale_set.to_string(), EngineKind::Kubernetes, SLOT).expect("a manifest");
     let engine = KubernetesEngine::new(machine.control_plane.client(), Scope::Namespace(namespace.clone()));
     let name = manifest.name.as_str();
     assert_eq!(engine.unhonoured(&manifest), []);
@@ -112,7 +118,8 @@ async fn the_flagship_runs(machine: &Machine) {
         "{logs}"
     );
     assert!(!template.iter().any(|line| line.contains("@DESKRUN")), "{logs}");
-    compare(&manifest.pod, &lines);
+    let mounts: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("mount ")).collect();
+    compare(&manifest.pod, &mounts);
 
     engine.remove(name, Duration::from_secs(5)).await.expect("it is removed");
     assert_eq!(std::fs::read_to_string(host.join("new/cargo/crate")).unwrap(), "kept\n");
@@ -134,13 +141,13 @@ async fn until_ended(engine: &KubernetesEngine, name: &str) -> RunnerPhase {
     panic!("the engine observes no more")
 }
 
-/// Every mount of the manifest is there, from where it says, and can be written where it says.
-fn compare(pod: &Value, lines: &[&str]) {
+/// Every mount of a pod's runner is there, from where it says, and can be written where it says. `lines` are those of the
+/// container's `/proc/self/mountinfo`.
+pub fn compare(pod: &Value, lines: &[&str]) {
     const ROOT: usize = 3;
     const POINT: usize = 4;
     const OPTIONS: usize = 5;
-    let mounts = lines.iter().filter_map(|line| line.strip_prefix("mount "));
-    let mounts: Vec<Vec<&str>> = mounts.map(|line| line.split(' ').collect()).collect();
+    let mounts: Vec<Vec<&str>> = lines.iter().map(|line| line.split(' ').collect()).collect();
     for mount in pod["spec"]["containers"][0]["volumeMounts"].as_array().expect("a list") {
         let target = mount["mountPath"].as_str().expect("a path");
         // What is mounted last is what is seen.

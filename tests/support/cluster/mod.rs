@@ -27,4 +27,5 @@ pub use definition::established;
 pub use fake_kubelet::{FakeKubelet, Fate, Log, Node, Process, Start, process};
 pub use kubelet::{Kubelet, NODE};
 pub use network::Network;
+pub use part::free_port;
 pub use programs::helm;
