@@ -20,6 +20,10 @@ pub enum LogForm {
     Json,
 }
 
+/// Never logged: the Kubernetes client writes out answers that it cannot read, and those may be secrets. What goes wrong there
+/// is told by whoever asked.
+const SILENT: &str = "kube_client";
+
 /// Starts logging. `filter` is in the form of `RUST_LOG`; what cannot be read of it is left out. A second call changes
 /// nothing.
 pub fn start(form: LogForm, filter: &str) {
@@ -42,5 +46,5 @@ fn only_audit() -> FilterFn<fn(&Metadata<'_>) -> bool> {
 }
 
 fn no_audit() -> FilterFn<fn(&Metadata<'_>) -> bool> {
-    filter_fn(|metadata| metadata.target() != AUDIT_TARGET)
+    filter_fn(|metadata| metadata.target() != AUDIT_TARGET && !metadata.target().starts_with(SILENT))
 }

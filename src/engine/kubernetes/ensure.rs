@@ -7,7 +7,6 @@
 //! removal that follows, so that waits for the end of this.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -20,9 +19,6 @@ use crate::manifest::RunnerManifest;
 use crate::secret::Secret;
 
 const CALL: &str = "make a runner";
-/// Waits before what the server asked to repeat is repeated.
-const WAITS: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Why a runner was not made.
 enum Trouble {
@@ -99,15 +95,9 @@ impl Inner {
         manifest: &RunnerManifest,
         object: &Value,
     ) -> Result<Option<String>, Trouble> {
-        let mut waits = WAITS.into_iter();
-        let error = loop {
-            match self.service.create(kind, namespace, object, false).await {
-                Ok(metadata) => return Ok(metadata.uid),
-                Err(error) => match waits.next().filter(|_| failure::is_passing(&error)) {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => break error,
-                },
-            }
+        let error = match self.service.create(kind, namespace, object, false).await {
+            Ok(metadata) => return Ok(metadata.uid),
+            Err(error) => error,
         };
         if !error.status().is_some_and(kube::core::Status::is_already_exists) {
             return Err(error.into());

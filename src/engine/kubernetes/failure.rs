@@ -19,15 +19,6 @@ pub(super) fn failure(call: &'static str, namespace: &str, error: CallError) -> 
     judged(call, namespace, status)
 }
 
-/// Whether the server asks to try the same again a little later: it does too much at once, or counts a quota.
-pub(super) fn is_passing(error: &CallError) -> bool {
-    error.status().is_some_and(|status| match status.code {
-        429 | 503 => true,
-        409 => status.message.contains("resourcequotas") && status.message.contains("has been modified"),
-        _ => false,
-    })
-}
-
 /// Whether it failed for want of something that runners share: someone took it away.
 pub(super) fn misses_companion(error: &CallError) -> bool {
     error.status().is_some_and(|status| is_missing_companion(&status.message))
@@ -167,6 +158,6 @@ mod tests {
         }
         assert!(matches!(failure("make a runner", "ci", CallError::Slow), EngineError::Unreachable { .. }));
         let counted = "Operation cannot be fulfilled on resourcequotas \"small\": the object has been modified";
-        assert!(is_passing(&said(409, counted)) && is_passing(&said(429, "")) && !is_passing(&said(409, "exists")));
+        assert!(said(409, counted).is_passing() && said(429, "").is_passing() && !said(409, "exists").is_passing());
     }
 }

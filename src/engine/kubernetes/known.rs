@@ -32,7 +32,7 @@ struct State {
     /// What a listing that is under way has shown.
     listing: Option<(BTreeMap<String, RunnerPod>, BTreeMap<String, HookPod>)>,
     listings: u64,
-    /// Pods whose end is awaited, by uid: how many listings had begun, how many wait, and whether it is gone.
+    /// Pods whose end is awaited, by uid, with how many listings had begun before.
     awaited: BTreeMap<String, Awaited>,
     listeners: Vec<mpsc::UnboundedSender<Observation>>,
 }
@@ -46,11 +46,11 @@ enum Sight {
     Lost(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Awaited {
     listings: u64,
-    waiters: usize,
-    gone: bool,
+    /// Says that it is gone, to those who wait for this one: a burst of removals must not wake each other.
+    gone: watch::Sender<bool>,
 }
 
 /// Waits for the end of a pod. It begins before the deletion does, so that no end is missed.
@@ -58,6 +58,7 @@ struct Awaited {
 pub(super) struct Expectation<'a> {
     known: &'a Known,
     uid: String,
+    gone: watch::Receiver<bool>,
 }
 
 impl Default for Known {
@@ -179,10 +180,10 @@ impl Known {
     pub(super) fn expect_end(&self, uid: &str) -> Expectation<'_> {
         let mut state = self.state();
         let listings = state.listings;
-        let awaited = state.awaited.entry(uid.to_owned()).or_insert(Awaited { listings, ..Awaited::default() });
-        awaited.waiters += 1;
+        let new = || Awaited { listings, gone: watch::Sender::new(false) };
+        let gone = state.awaited.entry(uid.to_owned()).or_insert_with(new).gone.subscribe();
         drop(state);
-        Expectation { known: self, uid: uid.to_owned() }
+        Expectation { known: self, uid: uid.to_owned(), gone }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -196,19 +197,18 @@ impl Known {
 }
 
 impl Expectation<'_> {
-    pub(super) fn is_met(&self) -> bool {
-        self.known.state().awaited.get(&self.uid).is_some_and(|awaited| awaited.gone)
+    /// Waits until the watch has shown that the pod is gone.
+    pub(super) async fn is_met(&mut self) {
+        // The sender goes only after us.
+        let _ = self.gone.wait_for(|gone| *gone).await;
     }
 }
 
 impl Drop for Expectation<'_> {
     fn drop(&mut self) {
         let mut state = self.known.state();
-        if let Some(awaited) = state.awaited.get_mut(&self.uid) {
-            awaited.waiters -= 1;
-            if awaited.waiters == 0 {
-                state.awaited.remove(&self.uid);
-            }
+        if state.awaited.get(&self.uid).is_some_and(|awaited| awaited.gone.receiver_count() <= 1) {
+            state.awaited.remove(&self.uid);
         }
     }
 }
@@ -217,9 +217,11 @@ impl State {
     fn has_listed(&mut self) {
         let (runners, hook_pods) = self.listing.take().unwrap_or_default();
         let alive: BTreeSet<&String> = runners.values().map(|runner| &runner.uid).chain(hook_pods.keys()).collect();
-        for (uid, awaited) in &mut self.awaited {
+        for (uid, awaited) in &self.awaited {
             // A listing that had begun before says nothing about it.
-            awaited.gone |= self.listings > awaited.listings && !alive.contains(uid);
+            if self.listings > awaited.listings && !alive.contains(uid) {
+                awaited.gone.send_replace(true);
+            }
         }
         self.reasons.retain(|uid, _| alive.contains(uid));
         (self.runners, self.hook_pods) = (runners, hook_pods);
@@ -248,8 +250,8 @@ impl State {
 
     fn gone(&mut self, pod: &Pod) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        if let Some(awaited) = self.awaited.get_mut(&uid) {
-            awaited.gone = true;
+        if let Some(awaited) = self.awaited.get(&uid) {
+            awaited.gone.send_replace(true);
         }
         self.reasons.remove(&uid);
         self.hook_pods.remove(&uid);

@@ -73,7 +73,8 @@ impl Inner {
         if made.is_none() {
             self.sight(CALL).await?;
         }
-        if let Some(pod) = self.known.runner(runner) {
+        let is_meant = |namespace: &str| made.as_ref().is_none_or(|made| made.namespace == namespace);
+        if let Some(pod) = self.known.runner(runner).filter(|pod| is_meant(&pod.namespace)) {
             let ended_well = matches!(pod.observed.phase, RunnerPhase::Exited { code: 0, .. });
             let has_hook_pods = !self.known.hook_pods_of(&pod.namespace, runner).is_empty();
             return Ok(Some(Remains {
@@ -158,26 +159,20 @@ impl Inner {
         uid: &str,
         grace: Duration,
     ) -> Result<(), CallError> {
-        let expectation = self.known.expect_end(uid);
-        let mut bell = self.known.bell();
+        let mut expectation = self.known.expect_end(uid);
         let grace = grace.max(LEAST_GRACE);
         if !self.service.delete(Kind::Pod, namespace, name, Some(uid), Some(grace)).await? {
             return Ok(());
         }
-        let mut doubt = Instant::now() + grace + DOUBT;
-        loop {
-            bell.borrow_and_update();
-            if expectation.is_met() {
-                return Ok(());
+        let mut patience = grace + DOUBT;
+        while tokio::time::timeout(patience, expectation.is_met()).await.is_err() {
+            let there = self.service.metadata(Kind::Pod, namespace, name).await?;
+            if there.is_none_or(|there| there.uid.as_deref() != Some(uid)) {
+                break;
             }
-            if tokio::time::timeout_at(doubt, bell.changed()).await.is_err() {
-                let there = self.service.metadata(Kind::Pod, namespace, name).await?;
-                if there.is_none_or(|there| there.uid.as_deref() != Some(uid)) {
-                    return Ok(());
-                }
-                doubt = Instant::now() + DOUBT;
-            }
+            patience = DOUBT;
         }
+        Ok(())
     }
 
     /// Removes what a runner leaves when its pod is gone.

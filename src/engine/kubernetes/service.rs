@@ -31,6 +31,9 @@ const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=met
 const LIMIT: Duration = Duration::from_secs(30);
 /// Writes that are under way at a time: a burst of a thousand runners must not become a thousand connections.
 const WRITES_AT_A_TIME: usize = 48;
+/// Waits before a write is repeated that the server asked to repeat.
+const WAITS: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// The server ends a watch after so many seconds, and it is begun anew: so a connection that died silently is noticed.
 const WATCH_SECONDS: u32 = 110;
 /// Objects of one page of a list.
@@ -98,6 +101,15 @@ impl CallError {
             Self::Kube(kube::Error::Api(status)) => Some(status),
             _ => None,
         }
+    }
+
+    /// Whether the server asks to try the same again a little later: it does too much at once, or counts a quota.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status().is_some_and(|status| match status.code {
+            429 | 503 => true,
+            409 => status.message.contains("resourcequotas") && status.message.contains("has been modified"),
+            _ => false,
+        })
     }
 
     fn has_code(&self, code: u16) -> bool {
@@ -208,8 +220,8 @@ impl Service {
         let api = self.api(namespace, &version, &kind).await?;
         let mut parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
         parameters.dry_run = tried_only;
-        let _permit = self.writes.acquire().await;
-        within(api.patch(&name, &parameters, &Patch::Apply(object))).await.map(drop)
+        let patch = Patch::Apply(object);
+        self.patiently(|| within(api.patch(&name, &parameters, &patch))).await.map(drop)
     }
 
     /// Deletes an object that runners shared, if it has this label; whether there was one.
@@ -231,8 +243,8 @@ impl Service {
             return Ok(false);
         }
         let only = Preconditions { uid: there.uid, resource_version: None };
-        let _permit = self.writes.acquire().await;
-        self::there(within(api.delete(name, &DeleteParams::default().preconditions(only))).await.map(drop))
+        let only = DeleteParams::default().preconditions(only);
+        self::there(self.patiently(|| within(api.delete(name, &only))).await.map(drop))
     }
 
     /// Objects of this kind with these labels, in the whole scope.
@@ -318,9 +330,23 @@ impl Service {
         body: &Value,
     ) -> Result<T, CallError> {
         let request = request(method, uri, METADATA, Some((content, body)))?;
+        self.patiently(|| self.call(request.clone())).await
+    }
+
+    /// A write, once more and again where the server asks for it.
+    async fn patiently<T, F>(&self, write: impl Fn() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
         // The semaphore is never closed.
         let _permit = self.writes.acquire().await;
-        self.call(request).await
+        for wait in WAITS {
+            match write().await {
+                Err(error) if error.is_passing() => tokio::time::sleep(wait).await,
+                written => return written,
+            }
+        }
+        write().await
     }
 
     async fn call<T: serde::de::DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, CallError> {
