@@ -82,7 +82,7 @@ impl Specification {
             limits: Limits { min: scale_set.min_runners, max: scale_set.max_runners, timers, draining: false },
             grace: scale_set.timeouts.grace,
             slot_pools: instance.slot_pools(scale_set),
-            prepared,
+            prepared: prepared.without_origins(),
             audit: AuditFacts { image: scale_set.image.clone(), privileged },
         }
     }

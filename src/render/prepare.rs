@@ -1,5 +1,6 @@
 //! Runs and merges the layers once per scale set, and fills in the single runner afterwards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -44,6 +45,10 @@ pub struct Request<'a> {
 pub struct PreparedRunner {
     pod: Holed,
     companions: Arc<[Value]>,
+    /// Labels that all runners made from this share.
+    labels: BTreeMap<String, String>,
+    is_privileged: bool,
+    /// Where each value came from, for whoever asks.
     pub(super) objects: Objects,
     /// What the user's layers say without effect.
     pub unmatched: Vec<Unmatched>,
@@ -61,18 +66,19 @@ impl PreparedRunner {
 
     /// A label that all runners made from this share; empty if there is none.
     pub fn label(&self, name: &str) -> &str {
-        let label = self.objects.pod().and_then(|pod| pod.at(&["metadata", "labels", name]));
-        label.and_then(Node::as_str).unwrap_or_default()
+        self.labels.get(name).map_or("", String::as_str)
     }
 
     /// Whether a container of the pod is privileged.
     pub fn is_privileged(&self) -> bool {
-        let spec = self.objects.pod().and_then(|pod| pod.get("spec"));
-        let containers = ["initContainers", "containers"].into_iter().filter_map(|field| spec?.get(field));
-        let privileged = |container: &Node| {
-            container.at(&["securityContext", "privileged"]).and_then(Node::scalar) == Some(&Value::Bool(true))
-        };
-        containers.flat_map(Node::items).any(privileged)
+        self.is_privileged
+    }
+
+    /// The same without the origins of its values, which only [`super::explain`] wants: most of what a prepared runner
+    /// weighs.
+    #[must_use]
+    pub fn without_origins(self) -> Self {
+        Self { objects: Objects::default(), ..self }
     }
 
     /// The manifest of one runner.
@@ -117,11 +123,29 @@ pub fn prepare(request: &Request<'_>) -> Result<PreparedRunner, RenderError> {
     Ok(PreparedRunner {
         pod: Holed::new(&objects.pod().map(Node::to_json).unwrap_or_default()),
         companions: companions(&objects).into(),
+        labels: labels(&objects),
+        is_privileged: is_privileged(&objects),
         unmatched: unmatched.into_iter().filter(|part| users.contains(&&*part.origin.layer)).collect(),
         overruled: overruled(&objects, &users),
         unhonoured,
         objects,
     })
+}
+
+/// The labels of the pod that do not depend on the runner.
+fn labels(objects: &Objects) -> BTreeMap<String, String> {
+    let labels = objects.pod().and_then(|pod| pod.at(&["metadata", "labels"])).map(Node::to_json).unwrap_or_default();
+    let texts = labels.as_object().into_iter().flatten();
+    texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn is_privileged(objects: &Objects) -> bool {
+    let spec = objects.pod().and_then(|pod| pod.get("spec"));
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|field| spec?.get(field));
+    let privileged = |container: &Node| {
+        container.at(&["securityContext", "privileged"]).and_then(Node::scalar) == Some(&Value::Bool(true))
+    };
+    containers.flat_map(Node::items).any(privileged)
 }
 
 /// The documents a layer contributes.
