@@ -89,11 +89,11 @@ impl Operator {
         });
         tokio::pin!(serving);
         let mut signals = tokio::select! {
-            () = &mut serving => return Ok(0),
+            ended = &mut serving => return Ok(ended.map(|()| 0)?),
             Ok(signals) = &mut stopped => signals,
         };
         tokio::select! {
-            () = serving => Ok(0),
+            ended = serving => Ok(ended.map(|()| 0)?),
             () = signals.any() => anyhow::bail!("ended at once by a second signal; the next leader tidies up"),
         }
     }

@@ -103,6 +103,13 @@ impl AtGitHub {
         }
     }
 
+    /// Keeps listening, and takes no further jobs.
+    pub(super) fn take_no_jobs(&self) {
+        if let Some(line) = &self.listener {
+            line.capacity.send_if_modified(|capacity| std::mem::take(capacity) != 0);
+        }
+    }
+
     /// Whether the listener has closed its session, or there is none.
     pub(super) fn is_closed(&self) -> bool {
         self.listener.as_ref().is_none_or(|line| line.demand.borrow().phase == Phase::Closed)

@@ -9,6 +9,9 @@ use crate::github::JobMessage;
 use crate::listener::{Demand, Phase};
 use crate::scaling::{Creation, Stage, Waiting};
 
+/// So many holders of slots are named where one is missing.
+const HOLDERS: usize = 5;
+
 impl ScaleSetController {
     pub(super) fn publish(&self, now: Timestamp) {
         let status = self.describe(now);
@@ -96,8 +99,10 @@ impl ScaleSetController {
             reasons.push(words);
         }
         if let Some(no_slot) = &self.no_slot {
-            let holders = no_slot.holders.join(", ");
-            reasons.push(format!("no slot of {} is free: held by {holders}", no_slot.pool));
+            let named = no_slot.holders.iter().take(HOLDERS).cloned().collect::<Vec<_>>().join(", ");
+            let more = no_slot.holders.len().saturating_sub(HOLDERS);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            reasons.push(format!("no slot of {} is free: held by {named}{more}", no_slot.pool));
         }
         if self.labels_differ() {
             reasons.push(

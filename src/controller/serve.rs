@@ -13,7 +13,7 @@ use super::at_github::AtGitHub;
 use super::audit;
 use super::events::Event;
 use super::hands::{CALLS_AT_A_TIME, Hands};
-use super::record::{Record, Verdict};
+use super::record::{Job, Record, Verdict};
 use super::slots::{NoSlot, Slots};
 use super::specification::Specification;
 use super::status::ScaleSetStatus;
@@ -107,6 +107,7 @@ pub struct ScaleSetController {
     pub(super) no_slot: Option<NoSlot>,
     pub(super) last_plan: Plan,
     pub(super) drain_until: Option<Timestamp>,
+    draining_for: Option<Order>,
 }
 
 /// The list of registrations that a start compares with what the engine shows.
@@ -167,6 +168,7 @@ impl ScaleSetController {
             no_slot: None,
             last_plan: Plan::default(),
             drain_until: None,
+            draining_for: None,
         }
     }
 
@@ -289,12 +291,21 @@ impl ScaleSetController {
     /// Keeps the scale set at GitHub known and its listener listening.
     fn keep_line(&mut self, now: Timestamp) {
         if self.is_draining() {
-            let time = if self.order() == Order::HandOver { HAND_OVER } else { DRAIN };
+            let order = self.order();
+            let time = if order == Order::HandOver { HAND_OVER } else { DRAIN };
             let until = now.checked_add(time).unwrap_or(Timestamp::MAX);
+            if self.draining_for.replace(order) != Some(order) {
+                self.drain_until = None;
+            }
             // A removal waits for busy runners as long as it takes; what there is to do after the last one is bounded.
-            let waits = self.order() == Order::Remove && !self.records.is_empty();
+            let waits = order == Order::Remove && !self.records.is_empty();
             self.drain_until = self.drain_until.filter(|_| !waits).or(Some(until));
-            self.github.stop_listening();
+            // Only the session tells of the end of a job whose runner hangs; further jobs are not taken.
+            if waits && self.records.values().any(|record| matches!(record.job, Job::Running(_))) {
+                self.github.take_no_jobs();
+            } else {
+                self.github.stop_listening();
+            }
             return;
         }
         let demand = self.github.demand();

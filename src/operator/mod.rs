@@ -7,7 +7,7 @@ pub mod cluster;
 mod plans;
 mod removal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,8 +100,13 @@ impl Operator {
         desired.retain(|desired| !self.removals.contains_key(&desired.specification.resource));
         self.shared.slots.set_sizes(slot_sizes(desired.iter().map(|desired| &desired.specification)));
         let mut missing = std::mem::take(&mut self.served);
+        let wanted: BTreeSet<String> = desired.iter().map(|desired| desired.specification.resource.clone()).collect();
         for desired in desired {
             let key = desired.key();
+            if self.served.contains_key(&key) {
+                tracing::error!(scale_set = key, "wanted twice; it is served once");
+                continue;
+            }
             let served = match missing.remove(&key) {
                 Some(served) if served.is_at_work() => {
                     served.service.follow(&desired.service);
@@ -119,6 +124,8 @@ impl Operator {
             self.served.insert(key, served);
         }
         for (_, served) in missing {
+            // Of a resource that is still there, one that is not named any more is of no use to anyone.
+            let order = if wanted.contains(&served.resource()) { Order::Remove } else { order };
             served.orders.send_replace(order);
             self.leaving.push(served);
         }
@@ -196,6 +203,19 @@ impl Operator {
         all.filter(|served| served.resource() == resource).map(|served| served.status.clone()).collect()
     }
 
+    /// Lets a resource of this name be served again, whatever became of an earlier one.
+    pub fn forget_removal(&mut self, resource: &str) {
+        if self.removals.get(resource).is_some_and(|removal| !removal.is_under_way()) {
+            self.removals.remove(resource);
+        }
+    }
+
+    /// Whether there are live runners that no controller looks after, of scale sets like these.
+    pub fn has_unclaimed(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let runners = self.observer.unclaimed();
+        runners.iter().any(|runner| is_meant(&runner.owner.scale_set) && !runner.phase.has_ended())
+    }
+
     /// Stops serving a resource without taking anything out, as if the process had died.
     pub fn abandon(&mut self, resource: &str) {
         self.served.retain(|_, served| served.is_kept(resource));
@@ -240,7 +260,12 @@ impl Operator {
             tasks.extend(served.task.take().map(|task| (served.name(), task, served.orders.clone())));
             self.leaving.push(served);
         }
-        if !keys.is_empty() {
+        // Those that the resource did without already.
+        for served in self.leaving.iter_mut().filter(|served| is_its(served) && served.task.is_some()) {
+            served.orders.send_replace(Order::Remove);
+            tasks.extend(served.task.take().map(|task| (served.name(), task, served.orders.clone())));
+        }
+        if !tasks.is_empty() {
             self.removals.insert(resource.to_owned(), Removal::begin(tasks));
             self.served_changed.send_replace(());
         }

@@ -12,8 +12,8 @@ use crate::controller::{RunnerPhase, ScaleSetStatus, ServingPhase};
 use crate::crd::{InstanceStatus, RunnerScaleSetStatus};
 use crate::github::RequestIds;
 
-/// The longest message of a condition that the API server takes.
-const MESSAGE_MAX: usize = 32768;
+/// The longest message: a status is for reading, and is written as a whole each time.
+const MESSAGE_MAX: usize = 2048;
 
 /// Everything a status is made of.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,8 @@ struct Claim {
 
 /// The status of this story, after `before`.
 pub(super) fn describe(story: &Story, before: &RunnerScaleSetStatus, now: Timestamp) -> RunnerScaleSetStatus {
-    let claims = claims(story);
+    let mut claims = claims(story);
+    claims.iter_mut().for_each(|claim| cut(&mut claim.message));
     let trouble = claims.iter().find(|claim| claim.type_ == "Degraded" && claim.holds);
     let last_error = trouble.map(|claim| claim.message.clone()).or_else(|| before.last_error.clone());
     let conditions = claims.into_iter().map(|claim| condition(claim, story.generation, before, now)).collect();
@@ -172,13 +173,16 @@ fn deleting(story: &Story) -> String {
     }
 }
 
-/// Since when it holds is what it was, as long as it holds or does not.
-fn condition(claim: Claim, generation: i64, before: &RunnerScaleSetStatus, now: Timestamp) -> Condition {
-    let Claim { type_, holds, reason, mut message } = claim;
+fn cut(message: &mut String) {
     if message.len() > MESSAGE_MAX {
         let end = (0..=MESSAGE_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
         message.truncate(end);
     }
+}
+
+/// Since when it holds is what it was, as long as it holds or does not.
+fn condition(claim: Claim, generation: i64, before: &RunnerScaleSetStatus, now: Timestamp) -> Condition {
+    let Claim { type_, holds, reason, message } = claim;
     let status = if holds { "True" } else { "False" };
     let known = before.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status);
     // The API server keeps whole seconds.

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
+use super::credentials::credentials;
 use super::publish::{self, Publisher};
-use super::references::References;
+use super::references::{Lookup, Reference, References};
 use super::removal::{self, Outcome};
 use super::resource::{Resource, api_resource};
 use super::resources::Resources;
@@ -42,6 +43,8 @@ pub(super) struct Leader {
     services: BTreeMap<ServiceKey, ActionsService>,
     /// By uid: resources that are known.
     cases: BTreeMap<String, Case>,
+    /// Which resource has which name at GitHub, by key.
+    holders: BTreeMap<String, String>,
     /// Whether the operator was told once what there is to serve.
     has_applied: bool,
     following: JoinHandle<()>,
@@ -68,6 +71,7 @@ struct Case {
     served: watch::Sender<Option<publish::Served>>,
     publishing: JoinHandle<()>,
     setting_finalizer: bool,
+    was_served: bool,
     removal: Removal,
     /// When taking it out was begun.
     removing_since: Option<Instant>,
@@ -83,6 +87,17 @@ enum Removal {
     Pausing(Instant),
     /// The resource may go.
     Done,
+}
+
+impl Case {
+    /// Whether a former leader registered a scale set of this name for it.
+    fn is_registered(&self, scale_set: &str) -> bool {
+        self.resource.status.instances.iter().any(|instance| instance.name == scale_set)
+    }
+
+    fn may_be_registered(&self) -> bool {
+        !self.resource.status.instances.is_empty()
+    }
 }
 
 impl Drop for Case {
@@ -126,6 +141,7 @@ impl Leader {
             recorder,
             services: BTreeMap::new(),
             cases: BTreeMap::new(),
+            holders: BTreeMap::new(),
             has_applied: false,
             following,
             tasks: JoinSet::new(),
@@ -150,7 +166,7 @@ impl Leader {
             tokio::select! {
                 () = bell.notified() => {}
                 Some(done) = self.tasks.join_next() => match done {
-                    Ok(done) => self.note(done).await,
+                    Ok(done) => self.note(done),
                     Err(error) => tracing::error!(%error, "a task of the operator broke"),
                 },
             }
@@ -173,7 +189,9 @@ impl Leader {
             // What is on its way out without our finalizer was never served.
             .filter(|resource| resource.deleted_at.is_none() || resource.has_finalizer)
             .collect();
-        let wanted = self.reader.read(&ours);
+        let mut wanted = self.reader.read(&ours);
+        // Those of the last good specs as well.
+        wanted.extend(self.cases.values().filter_map(|case| Some(case.good.as_ref()?.service.secret.clone())));
         self.references.keep(&wanted);
         let references = &self.references;
         let verdicts = self.reader.judge(|reference| references.look_up(reference));
@@ -194,7 +212,16 @@ impl Leader {
     /// Opens cases of new resources, and closes those of resources that are gone.
     fn take_over(&mut self, resources: Vec<Resource>) {
         let uids: BTreeSet<&str> = resources.iter().map(|resource| resource.uid.as_str()).collect();
-        self.cases.retain(|uid, _| uids.contains(uid.as_str()));
+        let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cases.retain(|uid, case| {
+            let stays = uids.contains(uid.as_str());
+            if !stays {
+                // Another of the same name may come.
+                operator.forget_removal(&case.resource.key());
+            }
+            stays
+        });
+        drop(operator);
         for resource in resources {
             match self.cases.get_mut(&resource.uid) {
                 Some(case) => {
@@ -221,8 +248,18 @@ impl Leader {
             sessions: sessions.subscribe(),
         };
         let publishing = tokio::spawn(publisher.run());
-        let (good, fault, setting_finalizer, removal, removing_since) = (None, None, false, Removal::No, None);
-        Case { resource, good, fault, sessions, served, publishing, setting_finalizer, removal, removing_since }
+        Case {
+            resource,
+            good: None,
+            fault: None,
+            sessions,
+            served,
+            publishing,
+            setting_finalizer: false,
+            was_served: false,
+            removal: Removal::No,
+            removing_since: None,
+        }
     }
 
     /// Takes a verdict over into its case. A spec that cannot be served leaves the last good one in force.
@@ -241,44 +278,87 @@ impl Leader {
     /// Tells the operator what is to be served: whatever has our finalizer, so that nothing is registered that a deletion
     /// would not take out.
     fn apply(&mut self) {
-        let mut desired = Vec::new();
-        let mut services = BTreeMap::new();
-        for case in self.cases.values_mut() {
+        let mut services = self.renewed_services();
+        let mut claims = Vec::new();
+        for (uid, case) in &mut self.cases {
             let Some(prepared) = case.good.clone() else { continue };
             if !case.resource.has_finalizer {
                 if !case.setting_finalizer {
                     case.setting_finalizer = true;
                     self.tasks.spawn(set_finalizer(api_for(&self.settings, &case.resource), case.resource.clone()));
                 }
-                continue;
+                // Someone took it away from a resource that is served: that is no reason to stop.
+                if !case.was_served {
+                    continue;
+                }
             }
             if matches!(case.removal, Removal::Done | Removal::Pausing(_)) {
                 continue;
             }
-            let service = match self.services.remove(&prepared.service).or_else(|| services.remove(&prepared.service)) {
-                Some(service) => {
-                    // For everyone who shares it: the Secret is the same one.
-                    if service.renew_credentials(prepared.credentials.clone()) {
-                        tracing::info!(scale_set = case.resource.key(), "the credentials have changed");
-                    }
-                    Ok(service)
-                }
+            let service = match services.get(&prepared.service) {
+                Some(service) => Ok(service.clone()),
                 None => connect(&self.settings, &prepared),
             };
             match service {
                 Err(fault) => case.fault = Some(fault),
                 Ok(service) => {
+                    case.was_served = true;
+                    services.insert(prepared.service.clone(), service.clone());
                     for specification in &prepared.specifications {
                         let memory = case.sessions.memory(&specification.name);
                         let (specification, service) = (specification.clone(), service.clone());
-                        desired.push(Desired { specification, service, memory });
+                        claims.push((uid.clone(), Desired { specification, service, memory }));
                     }
-                    services.insert(prepared.service.clone(), service);
                 }
             }
         }
         self.services = services;
+        let desired = self.settle(claims);
         self.operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain);
+    }
+
+    /// The clients that are still wanted, each with the credentials that its Secret holds now: a resource whose new spec is
+    /// wrong goes on with the last good one, but not with the credentials of then.
+    fn renewed_services(&mut self) -> BTreeMap<ServiceKey, ActionsService> {
+        let wanted: BTreeSet<&ServiceKey> =
+            self.cases.values().filter_map(|case| Some(&case.good.as_ref()?.service)).collect();
+        let mut services = BTreeMap::new();
+        for key in wanted {
+            let Some(service) = self.services.remove(key) else { continue };
+            let fresh = match (&key.secret, self.references.look_up(&key.secret)) {
+                (Reference::Secret { name, .. }, Lookup::Found(data)) => credentials(name, &data).ok(),
+                _ => None,
+            };
+            if fresh.is_some_and(|fresh| service.renew_credentials(fresh)) {
+                tracing::info!(secret = %key.secret, config_url = key.config_url, "the credentials have changed");
+            }
+            services.insert(key.clone(), service);
+        }
+        services
+    }
+
+    /// Gives each name at GitHub to one resource: to the one that has it already, else to the first. The last good spec of
+    /// one may meet the new one of another.
+    fn settle(&mut self, claims: Vec<(String, Desired)>) -> Vec<Desired> {
+        let held = std::mem::take(&mut self.holders);
+        let holds = |claim: &(String, Desired)| held.get(&claim.1.key()) == Some(&claim.0);
+        let (first, others): (Vec<_>, Vec<_>) = claims.into_iter().partition(holds);
+        let mut desired = Vec::new();
+        for (uid, claim) in first.into_iter().chain(others) {
+            let key = claim.key();
+            if let Some(other) = self.holders.get(&key) {
+                let other = self.cases.get(other).map(|case| case.resource.key()).unwrap_or_default();
+                let words =
+                    format!("`{}` is served for {other} already: rename one of the two", claim.specification.name);
+                if let Some(case) = self.cases.get_mut(&uid) {
+                    case.fault.get_or_insert(Fault { reason: "Conflict", words });
+                }
+                continue;
+            }
+            self.holders.insert(key, uid);
+            desired.push(claim);
+        }
+        desired
     }
 
     /// Takes out what belongs to deleted resources.
@@ -307,6 +387,15 @@ impl Leader {
                     self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
                 }
                 None => {
+                    let since = *case.removing_since.get_or_insert(now);
+                    let is_alive = operator.has_unclaimed(|scale_set| case.is_registered(scale_set));
+                    let in_time = case.may_be_registered() && now.duration_since(since) < self.settings.removal_limit;
+                    if is_alive || in_time {
+                        // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
+                        case.removal = Removal::Pausing(now + AGAIN);
+                        self.tasks.spawn(look_again());
+                        continue;
+                    }
                     let outcome = never_served(&case.resource, case.fault.as_ref());
                     self.tasks.spawn(async move { Done::Removal(uid, outcome) });
                 }
@@ -338,7 +427,7 @@ impl Leader {
         }
     }
 
-    async fn note(&mut self, done: Done) {
+    fn note(&mut self, done: Done) {
         match done {
             Done::Look => {}
             Done::Finalizer(uid, succeeded) => {
@@ -349,23 +438,20 @@ impl Leader {
                     case.setting_finalizer = false;
                 }
             }
-            Done::Removal(uid, outcome) => self.removed(&uid, outcome).await,
+            Done::Removal(uid, outcome) => self.removed(&uid, outcome),
         }
     }
 
     /// A removal has ended: the resource goes, or it is tried again while there is time.
-    async fn removed(&mut self, uid: &str, outcome: Outcome) {
+    fn removed(&mut self, uid: &str, outcome: Outcome) {
         let Some(case) = self.cases.get_mut(uid) else { return };
         let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
         let left = match outcome {
             Outcome::Gone => None,
-            Outcome::Left(left) if !out_of_time && case.good.is_some() => {
+            Outcome::Left(left) if !out_of_time => {
                 tracing::warn!(resource = case.resource.key(), ?left, "not everything is taken out yet");
                 case.removal = Removal::Pausing(Instant::now() + AGAIN);
-                self.tasks.spawn(async {
-                    sleep(AGAIN).await;
-                    Done::Look
-                });
+                self.tasks.spawn(look_again());
                 return;
             }
             Outcome::Left(left) => {
@@ -387,10 +473,15 @@ impl Leader {
             None => tracing::info!(resource = resource.key(), "taken out"),
             Some(words) => {
                 tracing::error!(resource = resource.key(), left = words, "the resource goes, and something is left");
-                publish::record(&self.recorder, &resource, EventType::Warning, "LeftBehind", words, "Remove").await;
             }
         }
-        self.tasks.spawn(take_finalizer_away(self.api(&resource), resource));
+        let (api, recorder) = (self.api(&resource), self.recorder.clone());
+        self.tasks.spawn(async move {
+            if let Some(words) = left {
+                publish::record(&recorder, &resource, EventType::Warning, "LeftBehind", &words, "Remove").await;
+            }
+            take_finalizer_away(api, resource).await
+        });
     }
 
     fn api(&self, resource: &Resource) -> Api<DynamicObject> {
@@ -421,6 +512,11 @@ fn never_served(resource: &Resource, fault: Option<&Fault>) -> Outcome {
         })
         .collect();
     if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) }
+}
+
+async fn look_again() -> Done {
+    sleep(AGAIN).await;
+    Done::Look
 }
 
 async fn set_finalizer(api: Api<DynamicObject>, resource: Resource) -> Done {

@@ -62,29 +62,41 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Leads whenever it can, until `stop`; then hands over: sessions are closed, runners are left to the successor, and the
-/// lease is given back.
-pub async fn run(settings: Settings, candidate: Candidate, admin: Admin, stop: impl Future<Output = ()>) {
+/// Another one may lead: what is under way here must not go on, and only the end of the process makes sure of that.
+#[derive(Debug, thiserror::Error)]
+#[error("leadership is lost: the lease could not be renewed in time, or someone else has taken it")]
+pub struct LeadershipLost;
+
+/// Waits to lead, and leads until `stop`; then hands over: sessions are closed, runners are left to the successor, and the
+/// lease is given back. After an error the process has to end.
+pub async fn run(
+    settings: Settings,
+    candidate: Candidate,
+    admin: Admin,
+    stop: impl Future<Output = ()>,
+) -> Result<(), LeadershipLost> {
     tokio::pin!(stop);
-    loop {
-        admin.stands_by();
-        tracing::info!(lease = candidate.name, identity = candidate.identity, "waiting to lead");
-        let mut leadership = tokio::select! {
-            leadership = candidate.lead() => leadership,
-            () = &mut stop => return,
-        };
-        tracing::info!(lease = candidate.name, identity = candidate.identity, "leading");
-        let mut leader = Leader::start(settings.clone());
-        admin.leads(leader.handle(), leader.resources());
-        tokio::select! {
-            () = leader.serve() => {}
-            () = leadership.lost() => tracing::error!(lease = candidate.name, "leadership is lost; another one goes on"),
-            () = &mut stop => {
-                leader.hand_over().await;
-                drop(leader);
-                leadership.release().await;
-                return;
-            }
+    tracing::info!(lease = candidate.name, identity = candidate.identity, "waiting to lead");
+    let mut leadership = tokio::select! {
+        leadership = candidate.lead() => leadership,
+        () = &mut stop => return Ok(()),
+    };
+    tracing::info!(lease = candidate.name, identity = candidate.identity, "leading");
+    let mut leader = Leader::start(settings);
+    admin.leads(leader.handle(), leader.resources());
+    let ended = tokio::select! {
+        () = leader.serve() => Ok(()),
+        () = leadership.lost() => Err(LeadershipLost),
+        () = &mut stop => {
+            leader.hand_over().await;
+            Ok(())
         }
+    };
+    // The last handle: with it everything stops that could still act, before another one begins.
+    admin.stands_by();
+    drop(leader);
+    if ended.is_ok() {
+        leadership.release().await;
     }
+    ended
 }

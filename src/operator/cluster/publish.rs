@@ -10,7 +10,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::conditions::{Story, describe};
 use super::resource::{KIND, Resource};
@@ -25,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// After a write that failed: doubled each time, up to the second.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(30);
 /// The longest note that an Event may have.
 const NOTE_MAX: usize = 1024;
 
@@ -88,10 +90,9 @@ impl Publisher {
                     (written, again) = (next, AGAIN);
                     sleep(INTERVAL).await;
                 }
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return,
+                // Also of a resource that is gone: then this task is about to be ended.
                 Err(error) => {
-                    let error = causes::in_one_line(&error);
-                    tracing::warn!(resource = self.resource.key(), error, "the status is not written yet");
+                    tracing::info!(resource = self.resource.key(), error, "the status is not written yet");
                     sleep(again).await;
                     again = (again * 2).min(AGAIN_AT_MOST);
                 }
@@ -114,13 +115,17 @@ impl Publisher {
         }
     }
 
-    async fn write(&self, status: &RunnerScaleSetStatus) -> Result<(), kube::Error> {
+    async fn write(&self, status: &RunnerScaleSetStatus) -> Result<(), String> {
         let Resource { name, uid, .. } = &self.resource;
         // With the uid, a resource of the same name that came after this one keeps its own status.
         let metadata = json!({"name": name, "uid": uid});
         let patch = json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status});
-        let parameters = PatchParams::apply("deskrun").force();
-        self.api.patch_status(name, &parameters, &Patch::Apply(patch)).await.map(drop)
+        let (parameters, patch) = (PatchParams::apply("deskrun").force(), Patch::Apply(patch));
+        match timeout(CALL, self.api.patch_status(name, &parameters, &patch)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(causes::in_one_line(&error)),
+            Err(_) => Err("the API server does not answer".to_owned()),
+        }
     }
 
     /// An Event for each condition that people wait for or are alarmed by, when it turns or its reason changes.
@@ -159,9 +164,13 @@ pub(super) async fn record(
         action: action.to_owned(),
         secondary: None,
     };
-    if let Err(error) = recorder.publish(&event, &resource.reference()).await {
-        let error = causes::in_one_line(&error);
-        tracing::warn!(resource = resource.key(), reason, note, error, "an Event is not written");
+    match timeout(CALL, recorder.publish(&event, &resource.reference())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let error = causes::in_one_line(&error);
+            tracing::warn!(resource = resource.key(), reason, note, error, "an Event is not written");
+        }
+        Err(_) => tracing::warn!(resource = resource.key(), reason, note, "an Event is not written in time"),
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::credentials::credentials;
 use super::references::{Lookup, Reference};
 use super::resource::Resource;
+use crate::causes;
 use crate::controller::Specification;
 use crate::crd::{self, Document};
-use crate::github::{ConfigUrl, ConfigUrlOptions, Credentials};
+use crate::github::{ConfigUrl, ConfigUrlOptions, Credentials, HttpOptions, over_http};
 use crate::layers::{UserLayer, stack};
 use crate::manifest::EngineKind;
 use crate::problem::Problem;
@@ -289,8 +290,13 @@ fn prepared(
             Some(found.text(Part::CertificateAuthority, &reference.key)?.1)
         }
     };
+    // Found out here, so that a wrong certificate leaves the last good spec in force.
+    if let Some(pem) = &certificate_authority {
+        let options = HttpOptions { proxy: None, certificate_authorities: vec![pem.clone()] };
+        over_http(&options).map_err(|error| Fault::new("CertificatesUnusable", causes::in_one_line(&error)))?;
+    }
     let layers = layers(scale_set, found)?;
-    let unusable = |error: &dyn std::error::Error| Fault::new("InvalidSpec", crate::causes::in_one_line(error));
+    let unusable = |error: &dyn std::error::Error| Fault::new("InvalidSpec", causes::in_one_line(error));
     let owner = resource.owner();
     let mut warnings: Vec<String> = validated.warnings.iter().map(|problem| words([problem])).collect();
     let mut specifications = Vec::new();
