@@ -16,6 +16,8 @@ mod goldens;
 mod played;
 #[path = "cluster/serving.rs"]
 mod serving;
+#[path = "cluster/standalone.rs"]
+mod standalone;
 mod support;
 #[path = "cluster/world.rs"]
 mod world;
@@ -56,8 +58,8 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 6] =
-        [chart::add, cli::add, definition::add, goldens::add, played::add, serving::add];
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 7] =
+        [chart::add, cli::add, definition::add, goldens::add, played::add, serving::add, standalone::add];
     let trials = parts.into_iter().fold(trials, |trials, add| add(trials));
     let conclusion = libtest_mimic::run(&arguments, trials.list);
     // Its processes end here, also if a test that failed still holds it.
