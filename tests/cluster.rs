@@ -12,6 +12,8 @@ mod cluster;
 mod definition;
 #[path = "cluster/goldens.rs"]
 mod goldens;
+#[path = "cluster/permissions.rs"]
+mod permissions;
 #[path = "cluster/played.rs"]
 mod played;
 #[path = "cluster/serving.rs"]
@@ -37,7 +39,7 @@ pub struct Cluster {
 
 impl Cluster {
     async fn start() -> Result<Self, String> {
-        let control_plane = ControlPlane::start(Options::default()).await?;
+        let control_plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await?;
         let kubelet = FakeKubelet::start(control_plane.client()).await?;
         kubelet.add_node(Node::new("node-1")).await;
         Ok(Self { control_plane, kubelet })
@@ -58,8 +60,16 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 7] =
-        [chart::add, cli::add, definition::add, goldens::add, played::add, serving::add, standalone::add];
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 8] = [
+        chart::add,
+        cli::add,
+        definition::add,
+        goldens::add,
+        permissions::add,
+        played::add,
+        serving::add,
+        standalone::add,
+    ];
     let trials = parts.into_iter().fold(trials, |trials, add| add(trials));
     let conclusion = libtest_mimic::run(&arguments, trials.list);
     // Its processes end here, also if a test that failed still holds it.

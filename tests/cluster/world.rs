@@ -15,7 +15,9 @@ use deskrun::operator::cluster::{Admin, Candidate, Settings, run};
 use deskrun::simulator::{JobRequest, Line, LineListener, Options, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -25,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::Cluster;
 use crate::cluster::Fate;
+use crate::permissions::operator_client;
 use crate::support::simulated::{Manner, TaskRunner};
 
 /// How long anything may take.
@@ -99,7 +102,7 @@ impl World {
         let runner = TaskRunner::new(&simulator, manner);
         let process: Arc<dyn deskrun::engine::memory::Process> = Arc::new(runner.clone());
         cluster.kubelet.behave(&namespace, move |_| Fate::Runs(Arc::clone(&process)));
-        let client = cluster.control_plane.client();
+        let client = operator_client(&cluster.control_plane, &namespace).await;
         let world = Self { cluster, namespace, simulator, runner, url, client, serving };
         world.set_token(TOKEN).await;
         world
@@ -111,6 +114,18 @@ impl World {
         let patch = Patch::Apply(typed(&secret, "v1", "Secret"));
         let secrets: Api<Secret> = self.api();
         secrets.patch(SECRET, &PatchParams::apply("test").force(), &patch).await.expect("the Secret is written");
+    }
+
+    /// Makes an object with these fields.
+    pub async fn make<K>(&self, name: &str, fields: &Value)
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Debug + serde::Serialize,
+    {
+        let mut object = fields.clone();
+        object["metadata"]["name"] = json!(name);
+        let object: K = serde_json::from_value(object).expect("an object");
+        self.api::<K>().create(&PostParams::default(), &object).await.expect("it can be made");
     }
 
     /// Objects of a kind in the namespace, for the test itself.

@@ -25,20 +25,21 @@
 - apiGroups: [""]
   resources: ["events"]
   verbs: ["list"]
-# Companions of runners, by server-side apply. ConfigMaps with layers are watched one by one.
+# Companions of runners, by server-side apply; they go with the scale set that owns them. ConfigMaps with layers are
+# watched one by one.
 - apiGroups: [""]
   resources: ["configmaps"]
-  verbs: ["list", "watch", "create", "patch", "delete"]
+  verbs: ["list", "watch", "create", "patch"]
 - apiGroups: [""]
   resources: ["serviceaccounts"]
-  verbs: ["list", "create", "patch", "delete"]
+  verbs: ["create", "patch"]
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["roles", "rolebindings"]
-  verbs: ["list", "create", "patch", "delete"]
-# Companions that a user's layers may add.
+  verbs: ["create", "patch"]
+# A companion that a user's layers may add.
 - apiGroups: [""]
   resources: ["persistentvolumeclaims"]
-  verbs: ["create", "patch", "delete"]
+  verbs: ["create", "patch"]
 # Held only to be granted: GitHub's container hooks run with these, and nobody can grant what he does not hold.
 - apiGroups: [""]
   resources: ["pods/exec"]
