@@ -449,6 +449,59 @@ fn an_answer_of_another_version_is_not_guessed_at() {
 }
 
 #[test]
+fn credentials_are_taken_over_when_their_file_changes_or_another_one_is_named() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    std::fs::create_dir(user.path("secret")).expect("a folder");
+    std::fs::write(user.path("secret/token"), "ghp_wrong").expect("a file");
+    let arguments = ["add", "metal", "--repository", &github.url, "--pat-file", "secret/token"];
+    user.deskrun(&arguments).succeeded();
+    let _controller = user.controller();
+    user.until("a refusal", || user.phase("metal").as_deref() == Some("waiting"));
+    let status = user.deskrun(&["status", "-o", "json"]).succeeded().stdout;
+    assert!(status.contains("the token is wrong, expired or revoked"), "{status}");
+    // Written in two steps, as some programs do.
+    std::fs::write(user.path("secret/token"), "").expect("a file");
+    std::fs::write(user.path("secret/token"), TOKEN).expect("a file");
+    user.until_listening("metal");
+
+    let file = user.path("config/metal.yaml");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let other = user.path("secret/other").display().to_string();
+    let renamed = text.replace(&user.path("secret/token").display().to_string(), &other);
+    assert_ne!(renamed, text);
+    std::fs::write(&file, &renamed).expect("a file");
+    user.until("a complaint", || user.text("controller.err").contains("secret/other"));
+    assert_eq!(user.phase("metal").as_deref(), Some("listening"), "what is served stays as it is");
+    let before = github.ledger(&user)["calls"]["registration-token"].as_u64();
+    std::fs::write(user.path("secret/other"), TOKEN).expect("a file");
+    user.until("a new connection", || github.ledger(&user)["calls"]["registration-token"].as_u64() > before);
+    assert_eq!(github.ledger(&user)["calls"]["session-create"], 1, "the session goes on");
+}
+
+#[test]
+fn a_file_that_vanishes_for_a_moment_while_it_is_written_changes_nothing_else() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    user.add("metal", &github).succeeded();
+    let _controller = user.controller();
+    user.until_listening("metal");
+    let file = user.path("config/metal.yaml");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    std::fs::remove_file(&file).expect("it is there");
+    std::fs::write(&file, &text.as_bytes()[..40]).expect("a file");
+    std::fs::write(&file, text.replace("maxRunners: 2", "maxRunners: 3")).expect("a file");
+    user.until("the change", || {
+        let report: Value = serde_json::from_str(&user.deskrun(&["status", "-o", "json"]).stdout).expect("JSON");
+        report["scaleSets"][0]["maxRunners"] == 3
+    });
+    assert_eq!(user.phase("metal").as_deref(), Some("listening"));
+    let calls = &github.ledger(&user)["calls"];
+    assert_eq!((&calls["session-create"], &calls["session-delete"]), (&Value::from(1), &Value::Null), "{calls}");
+    assert!(!user.text("controller.err").contains("are left as they were"), "{}", user.text("controller.err"));
+}
+
+#[test]
 fn a_controller_that_cannot_serve_its_metrics_has_begun_nothing() {
     let user = User::new();
     let github = GitHub::start(&user);

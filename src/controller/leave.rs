@@ -58,13 +58,30 @@ impl ScaleSetController {
                 left.push(format!("the scale set could not be deleted: {words}"));
             }
         }
-        // What the engine shows keeps its slot all the same; what is just being made is not shown yet.
-        for record in self.records.values().filter(|record| record.stage() != Stage::Creating) {
-            self.shared.slots.release(&record.name);
-        }
         self.tasks.abort_all();
+        self.give_slots_back();
         self.publish_end();
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    }
+
+    /// What the engine shows keeps its slot all the same. What is just being made is not shown yet, and may be made although no
+    /// one waits for it: it has as long as a start may take.
+    fn give_slots_back(&self) {
+        let slots = &self.shared.slots;
+        let (coming, others): (Vec<&Record>, Vec<&Record>) =
+            self.records.values().partition(|record| record.stage() == Stage::Creating);
+        for record in others {
+            slots.release(&record.name);
+        }
+        for record in coming {
+            slots.abandon(&record.name);
+            let (slots, runner, start) = (slots.clone(), record.name.clone(), self.specification.limits.timers.start);
+            // On its own: whoever is left of this controller forgets it with the process.
+            tokio::spawn(async move {
+                tokio::time::sleep(start).await;
+                slots.give_up(&runner);
+            });
+        }
     }
 
     /// Deletes the scale set, unless something else is ordered meanwhile.

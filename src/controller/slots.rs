@@ -25,6 +25,8 @@ struct Ledger {
     leased: BTreeMap<String, Holding>,
     /// What the engine shows.
     shown: BTreeMap<String, Holding>,
+    /// Leases of runners that no one waits for any more, and that the engine may still show.
+    abandoned: BTreeSet<String>,
     /// How many numbers each pool has.
     sizes: BTreeMap<String, u32>,
 }
@@ -68,13 +70,33 @@ impl Slots {
     /// Leases what a runner of a former process holds already.
     pub fn adopt(&self, runner: &ObservedRunner) {
         let holding = Holding { pools: runner.owner.slot_pools.clone(), slot: runner.owner.slot };
-        self.ledger().leased.insert(runner.name.clone(), holding);
+        let mut ledger = self.ledger();
+        ledger.abandoned.remove(&runner.name);
+        ledger.leased.insert(runner.name.clone(), holding);
     }
 
     /// Gives a lease back, when nothing of the runner lives any more.
     pub fn release(&self, runner: &str) {
         if self.ledger().leased.remove(runner).is_some() {
             self.ring();
+        }
+    }
+
+    /// Says that no one waits for this runner any more, though an engine may be making it. Its lease ends when the engine shows
+    /// it, for then it holds the slot itself, or with [`Self::give_up`].
+    pub fn abandon(&self, runner: &str) {
+        let mut ledger = self.ledger();
+        if ledger.leased.contains_key(runner) {
+            ledger.abandoned.insert(runner.to_owned());
+            ledger.leave_to_engine();
+        }
+    }
+
+    /// Gives the lease of an abandoned runner back: the engine has not made it.
+    pub fn give_up(&self, runner: &str) {
+        let was_abandoned = self.ledger().abandoned.remove(runner);
+        if was_abandoned {
+            self.release(runner);
         }
     }
 
@@ -96,6 +118,7 @@ impl Slots {
             }
             Observation::Unreachable(_) => {}
         }
+        ledger.leave_to_engine();
         let fewer = ledger.shown.len() < before;
         drop(ledger);
         if fewer {
@@ -133,6 +156,18 @@ impl Slots {
 impl Ledger {
     fn all(&self) -> impl Iterator<Item = (&String, &Holding)> {
         self.shown.iter().filter(|(runner, _)| !self.leased.contains_key(*runner)).chain(&self.leased)
+    }
+
+    /// Ends the leases of abandoned runners that the engine shows.
+    fn leave_to_engine(&mut self) {
+        let Self { leased, shown, abandoned, .. } = self;
+        abandoned.retain(|runner| {
+            let is_shown = shown.contains_key(runner);
+            if is_shown {
+                leased.remove(runner);
+            }
+            !is_shown
+        });
     }
 
     fn free(&self, pools: &[String]) -> Result<u32, NoSlot> {
@@ -192,6 +227,26 @@ mod tests {
         slots.observe(&Observation::Gone("other".to_owned()));
         assert!(bell.has_changed().unwrap());
         assert_eq!(slots.lease("c", &pools(&["docker"])), Ok(0));
+    }
+
+    #[test]
+    fn an_abandoned_runner_holds_its_slot_until_the_engine_shows_it_or_has_had_the_time_to() {
+        let slots = Slots::default();
+        assert_eq!(slots.lease("made", &pools(&["docker"])), Ok(0));
+        assert_eq!(slots.lease("not made", &pools(&["docker"])), Ok(1));
+        slots.abandon("made");
+        slots.abandon("not made");
+        assert_eq!(slots.lease("a", &pools(&["docker"])), Ok(2), "both may still come");
+        slots.observe(&Observation::Changed(shown("made", 0, &["docker"])));
+        slots.observe(&Observation::Gone("made".to_owned()));
+        assert_eq!(slots.lease("b", &pools(&["docker"])), Ok(0), "it came and went");
+        let bell = slots.bell();
+        slots.give_up("made");
+        slots.give_up("not made");
+        assert!(bell.has_changed().unwrap());
+        assert_eq!(slots.lease("c", &pools(&["docker"])), Ok(1));
+        slots.give_up("c");
+        assert_eq!(slots.lease("d", &pools(&["docker"])), Ok(3), "whoever is waited for keeps its lease");
     }
 
     #[test]

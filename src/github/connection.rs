@@ -56,7 +56,7 @@ struct Line {
     current: Mutex<Current>,
     /// Held during a renewal: whoever needs it waits for the same one. What is good meanwhile is used meanwhile.
     renewing: tokio::sync::Mutex<()>,
-    /// When whoever has time shall renew; `None` before anyone needed a token.
+    /// When whoever has time shall renew; `None` before there was a token.
     due: watch::Sender<Option<Timestamp>>,
 }
 
@@ -105,10 +105,20 @@ impl Connection {
             }
             differ
         });
-        if are_new && self.line.due.borrow().is_some() {
-            self.line.due.send_replace(Some(self.exchange.environment.now()));
+        if are_new && self.is_in_use() {
+            self.use_soon();
         }
         are_new
+    }
+
+    /// Whether there was a call.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.line.due.borrow().is_some()
+    }
+
+    /// Lets whoever keeps the token fresh get one at once.
+    pub(super) fn use_soon(&self) {
+        self.line.due.send_replace(Some(self.exchange.environment.now()));
     }
 
     /// Changes when there are other credentials.
@@ -196,8 +206,7 @@ impl Connection {
         let wait = retry::before_asking_again(times, &error, environment.fraction());
         let until = SignedDuration::try_from(wait).ok().and_then(|wait| environment.now().checked_add(wait).ok());
         let reason = Arc::new(NoWayIn { error, until: until.unwrap_or(Timestamp::MAX) });
-        // Nobody needs a token to be fresh that there never was.
-        if current.admin.is_some() {
+        if self.is_in_use() {
             self.line.due.send_replace(Some(reason.until));
         }
         current.refusal = Some(Refusal { reason: Arc::clone(&reason), times, edition });

@@ -43,6 +43,14 @@ pub enum CredentialsSource {
 }
 
 impl CredentialsSource {
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::TokenFile(file) | Self::App { private_key_file: file, .. } => Some(file),
+            Self::TokenVariable(_) => None,
+        }
+    }
+
     /// Gets the credentials; files and the environment are the caller's to read.
     pub fn load(
         &self,

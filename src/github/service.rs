@@ -107,12 +107,17 @@ impl ActionsService {
     /// this for one connection: one of them renews. Nothing is sent before a first call.
     pub async fn keep_fresh(&self) -> Infallible {
         let mut ways = self.way.subscribe();
+        let mut connection = ways.borrow_and_update().connection.clone();
         loop {
-            let connection = ways.borrow_and_update().connection.clone();
             tokio::select! {
                 never = connection.keep_fresh() => return never,
                 Ok(()) = ways.changed() => {}
             }
+            let next = ways.borrow_and_update().connection.clone();
+            if connection.is_in_use() && !next.is_in_use() {
+                next.use_soon();
+            }
+            connection = next;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deskrun::controller::{Order, RunnerPhase, ServingPhase};
+use deskrun::engine::memory::{Call, Fault, Faults};
 use deskrun::simulator::{Action, Trigger};
 
 use crate::support::simulated::Manner;
@@ -117,4 +118,23 @@ async fn a_scale_set_that_comes_back_while_it_drains_is_served_by_one_controller
     world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
     world.end(&mut operator).await;
     assert_eq!(world.engine.created(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_in_the_making_whose_scale_set_is_let_go_keeps_its_slot_only_as_long_as_a_start_may_take() {
+    let world = World::new(&Wish::default(), Manner::default());
+    world.engine.set_faults(Faults::new(|call, _| match call {
+        Call::CreatePod => Fault { before: Duration::from_hours(10), ..Fault::default() },
+        _ => Fault::default(),
+    }));
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    world.until("its slot", &operator, |_| !operator.report().slots.is_empty()).await;
+    operator.apply(Vec::new(), Order::Drain);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(operator.report().slots.len(), 1, "the engine may be making it still");
+    let start = world.specification.limits.timers.start;
+    world.until("its slot's return", &operator, |_| operator.report().slots.is_empty()).await;
+    tokio::time::sleep(start).await;
+    assert!(operator.report().slots.is_empty(), "{:?}", operator.report().slots);
 }

@@ -159,3 +159,25 @@ async fn a_scale_set_goes_another_way_to_github_and_keeps_its_session_and_its_ru
     assert_eq!(world.engine.created(), 1);
     world.end(&mut operator).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_way_that_does_not_let_us_in_stops_no_one_who_listens_and_is_one_chain_as_well() {
+    let options = Options { pat: Some("ghp_example".to_owned()), ..Options::default() };
+    let mut world = World::with(&Wish::default(), Manner::default(), options);
+    world.shared.keeps_stock = false;
+    let mut operator = world.start();
+    world.until("listening", &operator, |_| all_listen(&operator)).await;
+    let other = service(transport(&world.simulator), &world.shared.environment);
+    other.renew_credentials(Credentials::Token(Secret::new("ghp_wrong")));
+    operator.apply(vec![Desired { service: other.clone(), ..world.desired() }], Order::Drain);
+    let before = calls(&world, "registration-token");
+    // Not as long as the queue's own token lasts.
+    tokio::time::sleep(Duration::from_mins(50)).await;
+    let asked = calls(&world, "registration-token") - before;
+    assert!((10..=30).contains(&asked), "{asked} attempts");
+    assert!(all_listen(&operator));
+    assert!(other.renew_credentials(Credentials::Token(Secret::new("ghp_example"))));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(calls(&world, "registration-token") - before, asked + 1, "there is a token before anyone needs it");
+    world.end(&mut operator).await;
+}

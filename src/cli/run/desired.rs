@@ -1,7 +1,8 @@
-//! From files to what is served: specifications, and clients of GitHub that scale sets of one scope share.
+//! From files to what is served: specifications, and clients of GitHub that scale sets of one scope share. Credentials are
+//! read anew each time.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -29,8 +30,10 @@ pub(in crate::cli) struct Sources {
     place: Place,
     engine: EngineKind,
     namespaces: Namespaces,
-    /// Clients by config URL and credentials.
+    /// Clients by what scale sets must have in common to share one.
     services: BTreeMap<String, ActionsService>,
+    /// The files that hold credentials, also those that are named and not there yet.
+    credential_files: BTreeSet<PathBuf>,
 }
 
 impl Sources {
@@ -41,11 +44,30 @@ impl Sources {
         engine: EngineKind,
         namespaces: Namespaces,
     ) -> Self {
-        Self { environment, metrics, place, engine, namespaces, services: BTreeMap::new() }
+        let (services, credential_files) = (BTreeMap::new(), BTreeSet::new());
+        Self { environment, metrics, place, engine, namespaces, services, credential_files }
+    }
+
+    /// Where to look for changes of the credentials that were asked for last.
+    pub(super) fn credential_files(&self) -> &BTreeSet<PathBuf> {
+        &self.credential_files
     }
 
     /// Everything that the files ask for.
     pub(super) fn desired(&mut self, input: &Input) -> anyhow::Result<Vec<Desired>> {
+        let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);
+        let keys: BTreeSet<String> = scale_sets.clone().map(service_key).collect();
+        let files: BTreeSet<PathBuf> =
+            scale_sets.filter_map(|scale_set| source(scale_set)?.file().map(PathBuf::from)).collect();
+        // If this fails, those of what is served already are of interest all the same.
+        self.credential_files.extend(files.iter().cloned());
+        let all = self.all(input)?;
+        self.credential_files = files;
+        self.services.retain(|key, _| keys.contains(key));
+        Ok(all)
+    }
+
+    fn all(&mut self, input: &Input) -> anyhow::Result<Vec<Desired>> {
         let mut all = Vec::new();
         for validated in &input.scale_sets {
             let scale_set = &self.namespaces.place(&validated.scale_set)?;
@@ -78,6 +100,9 @@ impl Sources {
     fn service(&mut self, scale_set: &ScaleSet) -> anyhow::Result<ActionsService> {
         let key = service_key(scale_set);
         if let Some(service) = self.services.get(&key) {
+            if service.renew_credentials(credentials(scale_set)?) {
+                tracing::info!(scale_set = scale_set.name, "the credentials have changed");
+            }
             return Ok(service.clone());
         }
         let metrics = self.metrics.clone();
@@ -90,8 +115,8 @@ impl Sources {
 
 /// Scale sets with the same one may share a client.
 pub(in crate::cli) fn service_key(scale_set: &ScaleSet) -> String {
-    let ScaleSet { config_url, credentials, certificate_authority, .. } = scale_set;
-    format!("{config_url:?} {credentials:?} {certificate_authority:?}")
+    let ScaleSet { config_url, certificate_authority, .. } = scale_set;
+    format!("{config_url:?} {:?} {certificate_authority:?}", source(scale_set))
 }
 
 /// A client for a scale set that a file describes; nothing is sent yet. `over` may lay something around the transport.
@@ -101,12 +126,15 @@ pub(in crate::cli) fn service(
     subsystem: &'static str,
     over: impl FnOnce(Transport) -> Transport,
 ) -> anyhow::Result<ActionsService> {
+    service_with(scale_set, credentials(scale_set)?, environment, subsystem, over)
+}
+
+fn credentials(scale_set: &ScaleSet) -> anyhow::Result<Credentials> {
     let credentials = scale_set.credentials.as_ref().with_context(|| {
         let way = "give `{patFile: …}`, `{patEnv: …}` or `{app: …}`; `githubConfigSecret` is for clusters";
         missing(scale_set, "credentials", way)
     })?;
-    let credentials = load(credentials, &scale_set.file).with_context(|| unusable(scale_set, "credentials"))?;
-    service_with(scale_set, credentials, environment, subsystem, over)
+    load(credentials, &scale_set.file).with_context(|| unusable(scale_set, "credentials"))
 }
 
 /// The same with credentials that were found elsewhere.
@@ -159,18 +187,28 @@ pub(in crate::cli) fn specifications(
     scale_set.instances().into_iter().map(specification).collect()
 }
 
-/// Reads the credentials; files are relative to the file that names them.
+/// Reads the credentials of a document in this file.
 pub(in crate::cli) fn load(credentials: &crd::Credentials, file: &str) -> anyhow::Result<Credentials> {
-    let source = match (&credentials.pat_file, &credentials.pat_env, &credentials.app) {
-        (Some(file), ..) => CredentialsSource::TokenFile(file.clone()),
-        (None, Some(variable), _) => CredentialsSource::TokenVariable(variable.clone()),
-        (None, None, Some(app)) => CredentialsSource::App {
+    let source = place(credentials, file).context("they are empty")?;
+    Ok(source.load(|name| std::fs::read_to_string(name), |name| std::env::var(name).ok())?)
+}
+
+fn source(scale_set: &ScaleSet) -> Option<CredentialsSource> {
+    place(scale_set.credentials.as_ref()?, &scale_set.file)
+}
+
+/// Where credentials are; files are relative to the file that names them.
+fn place(credentials: &crd::Credentials, file: &str) -> Option<CredentialsSource> {
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let below = |name: &str| folder.join(name).display().to_string();
+    match (&credentials.pat_file, &credentials.pat_env, &credentials.app) {
+        (Some(file), ..) => Some(CredentialsSource::TokenFile(below(file))),
+        (None, Some(variable), _) => Some(CredentialsSource::TokenVariable(variable.clone())),
+        (None, None, Some(app)) => Some(CredentialsSource::App {
             issuer: AppIssuer(app.client_id.clone().or(app.id.map(|id| id.to_string())).unwrap_or_default()),
             installation_id: app.installation_id,
-            private_key_file: app.private_key_file.clone(),
-        },
-        (None, None, None) => anyhow::bail!("they are empty"),
-    };
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-    Ok(source.load(|name| std::fs::read_to_string(folder.join(name)), |name| std::env::var(name).ok())?)
+            private_key_file: below(&app.private_key_file),
+        }),
+        (None, None, None) => None,
+    }
 }

@@ -1,13 +1,12 @@
 //! The files a controller serves: those it is given, or those of the configuration folder.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::watch::Watch;
 use crate::cli::input::{self, Input};
 
 /// Where `deskrun add` writes.
@@ -69,44 +68,7 @@ impl Files {
     }
 
     /// Rings at changes, for as long as the result is kept. Standard input does not change.
-    pub(super) fn watch(&self, bell: Arc<Notify>) -> anyhow::Result<RecommendedWatcher> {
-        let names: Vec<OsString> = match self {
-            Self::Folder(_) => Vec::new(),
-            Self::Given(files) => files.iter().filter_map(|file| Path::new(file).file_name().map(Into::into)).collect(),
-        };
-        let is_ours = move |path: &Path| {
-            // Other files that change in the same folder are none of our business, logs least of all.
-            let given = names.iter().any(|name| path.file_name() == Some(name));
-            given || names.is_empty() && path.extension().is_some_and(|extension| extension == "yaml")
-        };
-        let rings = move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| is_ours(path))) {
-                bell.notify_one();
-            }
-        };
-        let mut watcher = notify::recommended_watcher(rings).context("cannot watch files")?;
-        let mut folders: Vec<PathBuf> = match self {
-            Self::Folder(folder) => {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-                vec![folder.clone()]
-            }
-            // Editors replace files: what is watched is where they lie.
-            Self::Given(files) => files
-                .iter()
-                .filter(|file| *file != "-")
-                .map(|file| match Path::new(file).parent() {
-                    Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                    _ => PathBuf::from("."),
-                })
-                .collect(),
-        };
-        folders.sort();
-        folders.dedup();
-        for folder in folders {
-            watcher
-                .watch(&folder, RecursiveMode::NonRecursive)
-                .with_context(|| format!("cannot watch {}", folder.display()))?;
-        }
-        Ok(watcher)
+    pub(super) fn watch(&self, bell: Arc<Notify>) -> anyhow::Result<Watch> {
+        Watch::begin(self, bell)
     }
 }

@@ -8,6 +8,7 @@ mod place;
 mod signals;
 mod socket;
 mod stand_in;
+mod watch;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ pub(super) use files::{Files, configuration_folder, configured};
 pub(super) use place::{Place, PlaceArguments, controller_id, socket_path};
 pub(super) use signals::Signals;
 pub use stand_in::StandIn;
+use watch::{Watch, settled};
 
 /// Commands that wait for the files to be read anew; few people type at once.
 const REQUESTS: usize = 8;
@@ -102,10 +104,11 @@ impl Run {
             None => None,
         };
         let changed = Arc::new(Notify::new());
-        let _watch = files.watch(Arc::clone(&changed))?;
+        let mut watch = files.watch(Arc::clone(&changed))?;
         let status = place.bind()?;
         let assembled = assemble(&place, &self.engine, &self.cluster, &input, !self.no_stock).await;
         let (mut operator, mut sources, desired) = assembled.inspect_err(|_| place.leave())?;
+        watch.credentials(sources.credential_files());
         operator.apply(desired, Order::Drain);
         let operator: Handle = Arc::new(Mutex::new(operator));
         let (reload, mut requests) = mpsc::channel(REQUESTS);
@@ -116,9 +119,11 @@ impl Run {
         }
         loop {
             tokio::select! {
-                () = changed.notified() => drop(again(&files, &mut sources, &operator)),
+                () = settled(&changed) => drop(again(&files, &mut sources, &mut watch, &operator)),
                 // Whoever asks may be gone when the answer is there.
-                Some(request) = requests.recv() => drop(request.send(again(&files, &mut sources, &operator))),
+                Some(request) = requests.recv() => {
+                    drop(request.send(again(&files, &mut sources, &mut watch, &operator)));
+                }
                 () = signals.any() => break,
             }
         }
@@ -137,8 +142,11 @@ impl Run {
 }
 
 /// Reads the files anew; what cannot be read leaves everything as it is, and the error says why.
-fn again(files: &Files, sources: &mut Sources, operator: &Handle) -> Result<(), String> {
-    match files.read().and_then(|input| sources.desired(&input)) {
+fn again(files: &Files, sources: &mut Sources, watch: &mut Watch, operator: &Handle) -> Result<(), String> {
+    let desired = files.read().and_then(|input| sources.desired(&input));
+    // Also if it failed: what is missing may be one of them.
+    watch.credentials(sources.credential_files());
+    match desired {
         Ok(desired) => operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain),
         Err(error) => {
             tracing::error!("the files are left as they were read before: {error:#}");
