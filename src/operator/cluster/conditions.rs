@@ -213,6 +213,7 @@ mod tests {
             slot: 0,
             job: None,
             created_at: at(0),
+            manifest: None,
             reason: None,
         };
         ScaleSetStatus {

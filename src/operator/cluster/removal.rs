@@ -73,6 +73,7 @@ mod tests {
             slot: 0,
             job: None,
             created_at: jiff::Timestamp::UNIX_EPOCH,
+            manifest: None,
             reason: None,
         };
         ScaleSetStatus { runners: vec![runner], ..ScaleSetStatus::default() }
