@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../tests/control-plane"
 assets=${KUBEBUILDER_ASSETS:-}
 if [ -n "$assets" ]; then
     missing=
-    for part in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+    for part in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet; do
         [ -x "$assets/$part" ] || missing="$missing $part"
     done
     if [ -z "$missing" ]; then

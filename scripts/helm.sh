@@ -20,7 +20,7 @@ if [ ! -x "$program" ]; then
         echo "missing: helm 3 on PATH, or go to build it" >&2
         exit 1
     fi
-    echo "building Helm $version once, into $cache" >&2
+    echo "building Helm $version once, into $cache: this takes a minute or two" >&2
     new=$cache/helm-$version/new.$$
     trap 'rm -rf "$new"' EXIT
     GOBIN=$new CGO_ENABLED=0 go install -trimpath "helm.sh/helm/v3/cmd/helm@$version"

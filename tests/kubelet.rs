@@ -33,6 +33,11 @@ pub struct Machine {
 
 impl Machine {
     async fn start() -> Result<Self, String> {
+        if !is_root()? {
+            return Err(
+                "a kubelet runs as root only: sudo env PATH=$PATH HOME=$HOME cargo test --test kubelet".to_owned()
+            );
+        }
         let network = Network::new();
         let options = Options { network: Some(network.clone()), ..Options::default() };
         let control_plane = ControlPlane::start(options).await?;
@@ -48,6 +53,11 @@ impl Machine {
         kubelet.import(&root, deskrun::demo::IMAGE, &settings)?;
         Ok(Self { control_plane, kubelet, network })
     }
+}
+
+fn is_root() -> Result<bool, String> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    Ok(status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0")))
 }
 
 fn main() -> ExitCode {
