@@ -21,6 +21,8 @@ mod serving;
 #[path = "cluster/standalone.rs"]
 mod standalone;
 mod support;
+#[path = "cluster/transcript.rs"]
+mod transcript;
 #[path = "cluster/world.rs"]
 mod world;
 
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 8] = [
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 9] = [
         chart::add,
         cli::add,
         definition::add,
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         played::add,
         serving::add,
         standalone::add,
+        transcript::add,
     ];
     let trials = parts.into_iter().fold(trials, |trials, add| add(trials));
     let conclusion = libtest_mimic::run(&arguments, trials.list);

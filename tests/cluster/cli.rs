@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -19,6 +20,7 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
         .test("up_without_an_operator_says_what_is_missing", up_without_an_operator)
         .test("a_new_user_goes_up_looks_around_changes_things_and_goes_down", a_new_user)
+        .test("the_doctor_looks_at_a_cluster_as_a_runner_would_see_it", a_sick_cluster)
         .test("down_without_an_operator_says_so_and_can_be_forced", an_operator_that_is_gone)
 }
 
@@ -33,13 +35,13 @@ impl Drop for Process {
 }
 
 /// Someone with files and a kubeconfig.
-struct User {
+pub struct User {
     folder: tempfile::TempDir,
     kubeconfig: PathBuf,
 }
 
 impl User {
-    fn new(cluster: &Cluster) -> Self {
+    pub fn new(cluster: &Cluster) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("token"), TOKEN).expect("a file");
         Self { folder, kubeconfig: cluster.control_plane.kubeconfig() }
@@ -55,11 +57,26 @@ impl User {
         std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
     }
 
-    fn path(&self) -> &Path {
+    /// Waits until one of two runners shows its job.
+    async fn until_noted(&self, namespace: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.succeeds(&["status", "-n", namespace, "-o", "json"]).await;
+            let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+            let runners = status["runners"].as_array().expect("a list");
+            if runners.len() == 2 && runners.iter().filter(|runner| runner["job"].is_string()).count() == 1 {
+                return;
+            }
+            assert!(Instant::now() < end, "no job is noted: {status:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).expect("a file");
     }
 
@@ -70,7 +87,7 @@ impl User {
         command
     }
 
-    async fn succeeds(&self, arguments: &[&str]) -> Finished {
+    pub async fn succeeds(&self, arguments: &[&str]) -> Finished {
         let finished = self.deskrun(arguments).await;
         assert_eq!(finished.code, Some(0), "{arguments:?}: {}{}", finished.stdout, finished.stderr);
         finished
@@ -171,8 +188,7 @@ async fn a_new_user(cluster: Arc<Cluster>) {
     let status = user.succeeds(&["status", "-n", namespace]).await;
     let rows: Vec<Vec<&str>> = status.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[1], ["metal", "True", "1", "1/1/0", "1-4"], "{}", status.stdout);
-    let jobs: Vec<&str> = rows.iter().filter(|row| row.get(2) == Some(&"running")).map(|row| row[5]).collect();
-    assert!(jobs.len() == 2 && jobs.contains(&"-") && jobs.iter().any(|job| *job != "-"), "{}", status.stdout);
+    user.until_noted(namespace).await;
     user.write("image.yaml", &(text.clone() + "  maxRunners: 9\n  image: ghcr.io/actions/actions-runner:2.330.0\n"));
     let rolled = user.succeeds(&["plan", "-f", "image.yaml", "-n", namespace]).await;
     let expected = "metal      change  0     1       1\n  maxRunners: 4 -> 9\n  changed: image\n";
@@ -228,4 +244,40 @@ async fn an_operator_that_is_gone(cluster: Arc<Cluster>) {
     assert!(forced.stdout.contains(&format!("runnerscaleset/metal in {namespace} deleted\n")), "{}", forced.stdout);
     let left: Vec<Value> = world.simulator.ledger()["scaleSets"].as_array().cloned().unwrap_or_default();
     assert_eq!(left.len(), 2, "GitHub was not asked: {left:?}");
+}
+
+async fn a_sick_cluster(cluster: Arc<Cluster>) {
+    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
+    let namespace = world.namespace.as_str();
+    let url = format!("{}/acme", world.url);
+    user.write("metal.yaml", &scale_set("metal", &url));
+    let doctor = ["doctor", "-f", "metal.yaml", "-n", namespace, "--operator-namespace", namespace];
+    let first = user.succeeds(&doctor).await;
+    for words in [
+        "ok: https://127.0.0.1:",
+        "ok: RunnerScaleSet is known to the API server\n",
+        &format!("warning: no operator leads in {namespace}: scale sets there are not served\nhint: `deskrun up`"),
+        &format!("ok: you may do in {namespace} what `deskrun up` does\n"),
+        "ok: metal: 1 of 1 nodes may run its runners\n",
+        &format!("ok: metal: {namespace} takes its runners\n"),
+        &format!("ok: metal: the credentials may register runners at {url}; it is not there yet\n"),
+    ] {
+        assert!(first.stdout.contains(words), "{words}: {}", first.stdout);
+    }
+    assert_eq!(first.stderr, "");
+    assert!(world.simulator.ledger()["scaleSets"].as_array().is_some_and(Vec::is_empty), "looking makes nothing");
+
+    let baseline = cluster.control_plane.namespace(&[("pod-security.kubernetes.io/enforce", "baseline")]).await;
+    let text = scale_set("metal", &url).replace("kubernetes-novolume", "cached-privileged-kubernetes");
+    let text = text.replace("credentials: {patFile: token}", "githubConfigSecret: nothing");
+    user.write("sick.yaml", &(text + "  nodeSelector: {disk: nvme}\n"));
+    let sick = user.deskrun(&["doctor", "-f", "sick.yaml", "-n", &baseline, "-o", "json"]).await;
+    assert_eq!((sick.code, sick.stderr.as_str()), (Some(1), ""), "{}", sick.stdout);
+    let findings: Vec<Value> = serde_json::from_str(&sick.stdout).expect("JSON");
+    let problems = findings.iter().filter(|finding| finding["level"] == "problem");
+    let words: Vec<&str> = problems.map(|finding| finding["text"].as_str().expect("text")).collect();
+    assert_eq!(words.len(), 3, "{words:#?}");
+    assert_eq!(words[0], "metal: none of 1 nodes may run its runners");
+    assert!(words[1].contains("baseline"), "{words:#?}");
+    assert_eq!(words[2], format!("metal: there is no Secret nothing in {baseline}"));
 }
