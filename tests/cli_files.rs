@@ -342,6 +342,37 @@ fn a_plan_tells_what_would_change_and_which_busy_runner_that_waits_for() {
 }
 
 #[test]
+fn a_watch_waits_for_a_controller_and_finds_its_successor() {
+    let user = User::new();
+    let github = GitHub::start(&user);
+    user.add("metal", &github).succeeded();
+    let _watching = user.start("watch", &["status", "--watch"]);
+    let waits = || user.text("watch.err").matches("note: no controller answers at ").count();
+    user.until("that none is there", || waits() == 1);
+    let controller = user.controller();
+    let shown = || user.text("watch.out").matches("metal      listening").count();
+    user.until("the first report", || shown() == 1);
+    assert_eq!(controller.terminate(), Some(0));
+    user.until("that it is gone", || waits() == 2);
+    let before = shown();
+    let _controller = user.controller();
+    user.until("the successor's report", || shown() > before);
+}
+
+#[test]
+fn completions_are_printed_for_the_shells_that_there_are() {
+    let user = User::new();
+    let bash = user.deskrun(&["completions", "bash"]).succeeded();
+    assert!(
+        bash.stdout.contains("complete -F _deskrun") && bash.stdout.contains("operator-namespace"),
+        "{}",
+        bash.stdout
+    );
+    assert_eq!(bash.stderr, "");
+    assert_eq!(user.deskrun(&["completions", "dos"]).code, Some(2));
+}
+
+#[test]
 fn the_doctor_tries_credentials_out_and_names_what_is_wrong_with_them() {
     let user = User::new();
     let github = GitHub::start(&user);

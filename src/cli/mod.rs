@@ -3,6 +3,7 @@
 mod add;
 #[allow(dead_code, reason = "the commands that need it follow")]
 mod cluster;
+mod completions;
 mod crd;
 mod demo;
 mod doctor;
@@ -73,6 +74,8 @@ enum Command {
     Simulator(simulator::Simulator),
     /// Print the custom resource definition, for `kubectl apply --server-side -f -`
     Crd,
+    /// Print completions for a shell, such as `source <(deskrun completions bash)`
+    Completions(completions::Completions),
     /// Print the version
     Version,
 }
@@ -122,6 +125,7 @@ impl Cli {
             Command::Down(down) => block_on(down.run(printer)),
             Command::Simulator(simulator) => simulator.run(printer),
             Command::Crd => crd::run(printer),
+            Command::Completions(completions) => completions.run(printer),
             Command::Version => {
                 printer.data(&format!("{}\n", Cli::command().render_version().trim_end()))?;
                 Ok(0)
