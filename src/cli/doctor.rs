@@ -19,6 +19,7 @@ use super::output::Output;
 use super::run::{EngineArguments, Files};
 use super::up::DEFAULT_NAMESPACE;
 use super::{ExitCode, Printer};
+use crate::manifest::EngineKind;
 
 /// The exit code is 1 if there is a problem.
 #[derive(Debug, Args)]
@@ -44,8 +45,10 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         let input = Files::of(&self.files)?.look()?;
-        let all = if self.cluster.is_given() {
-            cluster::look(&self.cluster, &self.operator_namespace, input, self.offline).await?
+        let all = if self.engine.means_resources(&self.cluster) {
+            cluster::look(&self.cluster, Some(&self.operator_namespace), input, self.offline).await?
+        } else if self.engine.kind() == EngineKind::Kubernetes {
+            cluster::look(&self.cluster, None, input, self.offline).await?
         } else {
             let mut all = host::look(&self.engine, &input).await;
             let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);

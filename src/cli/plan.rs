@@ -21,7 +21,6 @@ use super::socket::Controller;
 use super::{ExitCode, Printer};
 use crate::controller::Specification;
 use crate::github::Environment;
-use crate::manifest::EngineKind;
 
 /// The exit code is 0 whether something would change or not; a plan that cannot be made is an error.
 #[derive(Debug, Args)]
@@ -46,7 +45,7 @@ impl Plan {
         for warning in input.scale_sets.iter().flat_map(|validated| &validated.warnings) {
             printer.warning(warning)?;
         }
-        let difference = if self.cluster.is_given() {
+        let difference = if self.engine.means_resources(&self.cluster) {
             cluster::difference(&self.cluster, &input).await?
         } else {
             self.on_a_host(&input, printer).await?
@@ -66,7 +65,7 @@ impl Plan {
     ) -> anyhow::Result<Difference> {
         let controller = Controller::at(Some(&self.place.socket()?))?;
         if let Some(report) = controller.status().await? {
-            let asked = asked(input, self.engine.kind(), &report.controller)?;
+            let asked = self.asked(input, &report.controller).await?;
             let (served, runners) = facts::of_report(&report);
             return Ok(compare(&asked, &served, &runners, Unnamed::LetGo));
         }
@@ -78,29 +77,30 @@ impl Plan {
             ),
         )?;
         let id = controller_id(&self.place)?;
-        let asked = asked(input, self.engine.kind(), &id)?;
-        let engine = self.engine.connect(input, &Environment::system(), &ClusterArguments::default()).await?;
+        let asked = self.asked(input, &id).await?;
+        let engine = self.engine.connect(input, &Environment::system(), &self.cluster).await?;
         let runners = facts::of_snapshot(&snapshot(&*engine.engine).await?, &id);
         Ok(compare(&asked, &[], &runners, Unnamed::LetGo))
     }
-}
 
-/// What the files ask for, as a controller of this id would serve it.
-fn asked(input: &Input, engine: EngineKind, controller: &str) -> anyhow::Result<Vec<Asked>> {
-    let mut all: Vec<Asked> = Vec::new();
-    for validated in &input.scale_sets {
-        let scale_set = &validated.scale_set;
-        for specification in specifications(scale_set, input, engine, controller, None)? {
-            let asked = facts::of_specification(&specification);
-            ensure!(
-                all.iter().all(|other| other.key != asked.key),
-                "{}: a second scale set `{}` at {}: rename one of the two",
-                scale_set.file,
-                specification.name,
-                specification.config_url,
-            );
-            all.push(asked);
+    /// What the files ask for, as a controller of this id would serve it.
+    async fn asked(&self, input: &Input, controller: &str) -> anyhow::Result<Vec<Asked>> {
+        let namespaces = self.engine.namespaces(input, &self.cluster).await?;
+        let mut all: Vec<Asked> = Vec::new();
+        for validated in &input.scale_sets {
+            let scale_set = &namespaces.place(&validated.scale_set)?;
+            for specification in specifications(scale_set, input, self.engine.kind(), controller, None)? {
+                let asked = facts::of_specification(&specification);
+                ensure!(
+                    all.iter().all(|other| other.key != asked.key),
+                    "{}: a second scale set `{}` at {}: rename one of the two",
+                    scale_set.file,
+                    specification.name,
+                    specification.config_url,
+                );
+                all.push(asked);
+            }
         }
+        Ok(all)
     }
-    Ok(all)
 }

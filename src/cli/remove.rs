@@ -37,7 +37,7 @@ pub(super) struct Remove {
 
 impl Remove {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
-        if self.cluster.is_given() {
+        if self.engine.means_resources(&self.cluster) {
             return cluster::run(&self, printer).await;
         }
         let folder = configuration_folder()?;
@@ -130,8 +130,7 @@ impl Remove {
         input.scale_sets.retain(|validated| validated.scale_set.name == self.name);
         let place = Place::take(&self.place)?;
         printer.note("note", "no controller runs: the scale set is drained by this process")?;
-        let cluster = ClusterArguments::default();
-        let (mut operator, _sources, desired) = assemble(&place, &self.engine, &cluster, &input, false).await?;
+        let (mut operator, _sources, desired) = assemble(&place, &self.engine, &self.cluster, &input, false).await?;
         operator.apply(desired, Order::Drain);
         let removal = operator.remove(&self.name).context("nothing is served under this name")?;
         tokio::select! {

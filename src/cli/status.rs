@@ -49,7 +49,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
-        if self.cluster.is_given() {
+        if self.engine.means_resources(&self.cluster) {
             return cluster::run(&self, printer).await;
         }
         let controller = Controller::at(self.socket.as_deref())?;
@@ -112,7 +112,7 @@ impl Status {
     /// What the engine has right now.
     async fn observe(&self) -> anyhow::Result<Vec<ObservedRunner>> {
         let input = Files::of(&self.files)?.look()?;
-        let engine = self.engine.connect(&input, &Environment::system(), &ClusterArguments::default()).await?;
+        let engine = self.engine.connect(&input, &Environment::system(), &self.cluster).await?;
         let mut runners = snapshot(&*engine.engine).await?;
         let owned =
             |runner: &ObservedRunner, name: &String| [&runner.owner.scale_set, &runner.owner.resource].contains(&name);

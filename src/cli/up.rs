@@ -45,7 +45,7 @@ pub(super) struct Up {
     #[arg(long, default_value = DEFAULT_IMAGE)]
     image: String,
     /// Let the operator serve every namespace; it holds its permissions in the whole cluster then
-    #[arg(long, conflicts_with = "no_operator")]
+    #[arg(short = 'A', long, conflicts_with = "no_operator")]
     all_namespaces: bool,
     /// Leave the operator to others, such as the chart
     #[arg(long)]
@@ -93,16 +93,23 @@ impl Up {
 
     /// What the scale sets need before they come: the operator, or at least their namespace.
     fn first(&self, namespace: &str) -> anyhow::Result<Vec<Value>> {
+        let metadata = json!({"name": namespace, "labels": {MANAGED_BY.0: MANAGED_BY.1}});
+        let plain = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         if self.no_operator {
-            let metadata = json!({"name": namespace, "labels": {MANAGED_BY.0: MANAGED_BY.1}});
-            return Ok(vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})]);
+            return Ok(vec![plain]);
         }
         let installation = Installation {
             namespace: self.operator_namespace.clone(),
             runner_namespace: (!self.all_namespaces).then(|| namespace.to_owned()),
             image: self.image.clone(),
         };
-        installation.objects().map_err(|error| anyhow!("the operator's objects cannot be read: {}", error.message))
+        let objects = installation.objects();
+        let mut objects =
+            objects.map_err(|error| anyhow!("the operator's objects cannot be read: {}", error.message))?;
+        if self.all_namespaces {
+            objects.push(plain);
+        }
+        Ok(objects)
     }
 
     async fn apply(

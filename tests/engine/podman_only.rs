@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::bench::{Behaviour, Bench};
 use crate::conformance::{GRACE, runner, secret};
 use crate::podman_bench::PodmanBench;
+use crate::support::command::deskrun;
 use crate::watcher::Watcher;
 
 pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Test> {
@@ -28,6 +29,7 @@ pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtim
         a_socket_that_is_not_podmans_is_refused_in_words,
         what_is_not_deskruns_is_left_alone,
         a_host_tells_what_it_is_and_a_container_what_it_sees_of_it,
+        the_doctor_finds_what_a_host_lacks,
     ]
 }
 
@@ -43,6 +45,41 @@ async fn a_host_tells_what_it_is_and_a_container_what_it_sees_of_it(bench: &Podm
     let seen = engine.try_out(IMAGE, &paths).await.unwrap();
     assert_eq!(seen, Trial::Saw(vec![PathKind::Directory, PathKind::File, PathKind::Socket, PathKind::Missing]));
     assert_eq!(engine.try_out("localhost/no-such-image:1", &paths).await.unwrap(), Trial::NoImage);
+}
+
+async fn the_doctor_finds_what_a_host_lacks(bench: &PodmanBench) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |caches: &str| {
+        format!(
+            "apiVersion: deskrun.dev/v1alpha1\nkind: RunnerScaleSet\nmetadata: {{name: metal}}\nspec:\n  \
+             githubConfigUrl: https://github.com/acme\n  credentials: {{patFile: token}}\n  nix: {{enabled: false}}\n  \
+             containerMode: cached-privileged-kubernetes\n  image: {IMAGE}\n  maxRunners: 1\n  cachePaths: [{caches}]\n\
+             ---\napiVersion: deskrun.dev/v1alpha1\nkind: PodmanHost\nmetadata: {{name: here}}\n\
+             spec: {{url: 'unix://{}', onThisHost: true}}\n",
+            bench.podman.socket().display()
+        )
+    };
+    let there = folder.path().display();
+    std::fs::write(folder.path().join("token"), "ghp_example").unwrap();
+    std::fs::write(folder.path().join("well.yaml"), file(&format!("{{source: {there}/made, target: /mnt/a}}")))
+        .unwrap();
+    let missing = format!("{{source: {there}/missing, target: /mnt/a, type: Directory}}");
+    std::fs::write(folder.path().join("ill.yaml"), file(&missing)).unwrap();
+    let doctor = |name: &'static str| {
+        let folder = folder.path().to_owned();
+        // The suite's runtime must go on.
+        tokio::task::spawn_blocking(move || deskrun(&folder, &["doctor", "--offline", "-f", name]))
+    };
+    let well = doctor("well.yaml").await.unwrap();
+    assert_eq!((well.code, well.stderr.as_str()), (Some(0), ""), "{}", well.stdout);
+    assert!(well.stdout.starts_with("ok: Podman at ") && well.stdout.contains(" answers: Podman "), "{}", well.stdout);
+    assert!(well.stdout.contains(&format!("ok: metal: a container of {IMAGE} starts\n")), "{}", well.stdout);
+    assert!(well.stdout.contains(&format!("ok: metal: {there}/made is made by the first runner\n")), "{}", well.stdout);
+    let ill = doctor("ill.yaml").await.unwrap();
+    assert_eq!((ill.code, ill.stderr.as_str()), (Some(1), ""));
+    let words =
+        format!("problem: metal: {there}/missing is missing, and a directory is needed\nhint: make it on the host");
+    assert!(ill.stdout.contains(&words), "{}", ill.stdout);
 }
 
 async fn the_secret_is_gone_when_the_runner_is_made(bench: &PodmanBench) {

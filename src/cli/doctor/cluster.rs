@@ -33,9 +33,10 @@ use crate::render::RunnerIdentity;
 use crate::scale_set::{RunnerName, ScaleSet};
 use crate::secret::Secret;
 
+/// Without the namespace of an operator, none is looked for: a controller outside of the cluster serves files.
 pub(super) async fn look(
     arguments: &ClusterArguments,
-    operator_namespace: &str,
+    operator_namespace: Option<&str>,
     input: Input,
     offline: bool,
 ) -> anyhow::Result<Vec<Finding>> {
@@ -52,9 +53,11 @@ pub(super) async fn look(
             return Ok(all);
         }
     }
-    all.extend(installation(&cluster, operator_namespace).await);
     let (input, namespace) = asked(&cluster, arguments, input).await?;
-    all.push(rights(&cluster, &namespace).await);
+    if let Some(operator_namespace) = operator_namespace {
+        all.extend(installation(&cluster, operator_namespace).await);
+        all.push(rights(&cluster, &namespace).await);
+    }
     let nodes = nodes(&cluster).await;
     if let Err(words) = &nodes {
         all.push(Finding::warning(format!("nodes were not looked at: {words}"), "someone who may list nodes can"));

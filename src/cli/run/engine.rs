@@ -70,7 +70,7 @@ impl Namespaces {
     }
 
     /// The scale set where it is; one that the engine would not see is refused.
-    pub(super) fn place(&self, scale_set: &ScaleSet) -> anyhow::Result<ScaleSet> {
+    pub(in crate::cli) fn place(&self, scale_set: &ScaleSet) -> anyhow::Result<ScaleSet> {
         let namespace = self.of(scale_set);
         if let Some(only) = self.only.as_ref().filter(|only| **only != namespace) {
             bail!(
@@ -117,6 +117,24 @@ impl EngineArguments {
             "`--context` and `--namespace` are about a cluster: give `--engine kubernetes` as well"
         );
         Ok(Connected { engine, kind: self.kind(), namespaces })
+    }
+
+    /// Whether a command is about the custom resources of a cluster: one is named, and files are not served there by a
+    /// controller outside of it.
+    pub(in crate::cli) fn means_resources(&self, cluster: &ClusterArguments) -> bool {
+        cluster.is_given() && self.engine != EngineChoice::Kubernetes
+    }
+
+    /// Where scale sets of files are, without an engine.
+    pub(in crate::cli) async fn namespaces(
+        &self,
+        input: &Input,
+        cluster: &ClusterArguments,
+    ) -> anyhow::Result<Namespaces> {
+        match self.engine {
+            EngineChoice::Kubernetes => Ok(Namespaces::new(cluster.connect().await?.namespace, input)),
+            EngineChoice::Podman | EngineChoice::Memory => Ok(Namespaces::default()),
+        }
     }
 
     /// The Podman host that is meant; `None` where there is none.
