@@ -215,6 +215,7 @@ mod tests {
             created_at: at(0),
             manifest: None,
             reason: None,
+            manifest: None,
         };
         ScaleSetStatus {
             name: "ws".to_owned(),
