@@ -34,9 +34,6 @@ pub(super) async fn wait(
     let mut calm_since = Instant::now();
     loop {
         let busy = statuses.iter_mut().any(|status| is_busy(&status.borrow_and_update()));
-        if busy {
-            calm_since = Instant::now();
-        }
         let change = async {
             if statuses.is_empty() {
                 return pending().await;
@@ -46,7 +43,8 @@ pub(super) async fn wait(
         tokio::select! {
             left = &mut removal => return if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) },
             () = sleep_until(calm_since + limit), if !busy => return Outcome::OutOfTime,
-            () = change => {}
+            // It was busy until now.
+            () = change => if busy { calm_since = Instant::now() },
         }
     }
 }
