@@ -46,13 +46,15 @@ async fn twenty_jobs(machine: &Machine) {
     let scene = Scene::install(machine).await;
     scene.serve();
     let go = scene.host.join("new/cargo/go");
-    let look = "cat /proc/self/mountinfo >/home/runner/.cargo/mounts; \
+    let look = "cat /proc/self/mountinfo >/home/runner/.cargo/new; mv /home/runner/.cargo/new /home/runner/.cargo/mounts; \
                 while ! test -e /home/runner/.cargo/go; do sleep 0.1; done";
     let looks = scene.queue(look, 1).remove(0);
     let doomed = scene.queue("sleep 600", 1).remove(0);
     let runner = scene.until_running(&looks).await;
     let pod = scene.pods().get(&runner).await.expect("the runner's pod");
-    let mounts = std::fs::read_to_string(scene.host.join("new/cargo/mounts")).expect("the job wrote it");
+    let written = scene.host.join("new/cargo/mounts");
+    scene.until("what the job writes", |_| written.exists()).await;
+    let mounts = std::fs::read_to_string(written).expect("it is there");
     compare(&json!(pod), &mounts.lines().collect::<Vec<_>>());
 
     let runner = scene.until_running(&doomed).await;
