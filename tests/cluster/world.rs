@@ -11,7 +11,7 @@ use deskrun::engine::Engine;
 use deskrun::engine::kubernetes::{KubernetesEngine, Scope};
 use deskrun::github::Environment;
 use deskrun::metrics::Metrics;
-use deskrun::operator::cluster::{Admin, Candidate, Settings, run};
+use deskrun::operator::cluster::{Admin, Candidate, LeadershipLost, Settings, run};
 use deskrun::simulator::{JobRequest, Line, LineListener, Options, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -58,7 +58,7 @@ impl Drop for World {
 /// An operator in this process. Dropped, it is killed.
 pub struct Running {
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), LeadershipLost>>,
 }
 
 impl Drop for Running {
@@ -71,7 +71,11 @@ impl Running {
     /// As SIGTERM does.
     pub async fn stop(mut self) {
         drop(self.stop.take());
-        tokio::time::timeout(PATIENCE, &mut self.task).await.expect("it ends").expect("it does not panic");
+        tokio::time::timeout(PATIENCE, &mut self.task)
+            .await
+            .expect("it ends")
+            .expect("it does not panic")
+            .expect("it led to the end");
     }
 
     /// As SIGKILL does.
