@@ -215,7 +215,6 @@ mod tests {
             created_at: at(0),
             manifest: None,
             reason: None,
-            manifest: None,
         };
         ScaleSetStatus {
             name: "ws".to_owned(),

@@ -73,7 +73,6 @@ mod tests {
             created_at: jiff::Timestamp::UNIX_EPOCH,
             manifest: None,
             reason: None,
-            manifest: None,
         };
         ScaleSetStatus { runners: vec![runner], ..ScaleSetStatus::default() }
     }
