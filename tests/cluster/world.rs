@@ -170,9 +170,7 @@ impl World {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let candidate = Candidate { leases, name: "deskrun".to_owned(), identity: identity.to_owned(), environment };
         let (stop, stopped) = oneshot::channel::<()>();
-        let told = async move { drop(stopped.await) };
-        let serving = run(settings, candidate, Admin::new(metrics), told);
-        let task = tokio::spawn(async move { serving.await.expect("it leads until it is told to end") });
+        let task = tokio::spawn(run(settings, candidate, Admin::new(metrics), async move { drop(stopped.await) }));
         Running { stop: Some(stop), task }
     }
 
