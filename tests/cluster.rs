@@ -12,6 +12,8 @@ mod cluster;
 mod definition;
 #[path = "cluster/goldens.rs"]
 mod goldens;
+#[path = "cluster/killed.rs"]
+mod killed;
 #[path = "cluster/permissions.rs"]
 mod permissions;
 #[path = "cluster/played.rs"]
@@ -62,11 +64,12 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 9] = [
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 10] = [
         chart::add,
         cli::add,
         definition::add,
         goldens::add,
+        killed::add,
         permissions::add,
         played::add,
         serving::add,

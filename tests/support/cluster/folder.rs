@@ -52,18 +52,25 @@ pub fn abandoned(cache: &Path, prefix: &str) -> Vec<PathBuf> {
 
 /// Kills the processes whose command line names a folder.
 pub fn kill_users(folder: &Path) {
-    let needle = folder.as_os_str().as_encoded_bytes();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let pid = entry.file_name().to_string_lossy().into_owned();
-        if line.windows(needle.len()).any(|part| part == needle) && pid != std::process::id().to_string() {
-            let _ = Command::new("kill").args(["-KILL", &pid]).status();
-        }
+    for process in users(folder) {
+        let _ = Command::new("kill").args(["-KILL", &process.to_string()]).output();
     }
 }
 
+/// The processes whose command line names a folder, but for this one.
+pub fn users(folder: &Path) -> Vec<u32> {
+    let needle = folder.as_os_str().as_encoded_bytes();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let names_it = |process: &u32| {
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        line.windows(needle.len()).any(|part| part == needle)
+    };
+    processes.filter(|process| *process != std::process::id()).filter(names_it).collect()
+}
+
 /// A process that runs, with its start: ids are given again.
-fn identity(pid: u32) -> Option<String> {
+pub fn identity(pid: u32) -> Option<String> {
     const STARTED_AFTER_THE_NAME: usize = 19;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let rest = stat.rsplit_once(") ")?.1;

@@ -13,7 +13,7 @@ mod control_plane;
 mod definition;
 mod etcd;
 mod fake_kubelet;
-mod folder;
+pub mod folder;
 mod image;
 mod kubelet;
 mod network;
