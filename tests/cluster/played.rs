@@ -179,8 +179,9 @@ async fn a_stand_in_runs(cluster: Arc<Cluster>) {
 
 /// On a control plane of its own: others would notice.
 async fn restarts(_: Arc<Cluster>) {
-    let control_plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.expect("it starts");
-    let kubelet = FakeKubelet::start(control_plane.client()).await.expect("it starts");
+    let options = Options { audit: true, scheduler: false, ..Options::default() };
+    let control_plane = ControlPlane::start(options).await.expect("it starts");
+    let kubelet = FakeKubelet::binding(control_plane.client()).await.expect("it starts");
     kubelet.add_node(Node::new("node-1")).await;
     let namespace = control_plane.namespace(&[]).await;
     let pods: Api<Pod> = Api::namespaced(control_plane.client(), &namespace);
