@@ -73,6 +73,18 @@ impl Served {
         !is_its
     }
 
+    /// Ends soon: what it was to take out is wanted again. Its status ends with it.
+    fn make_way(&self) -> watch::Receiver<ScaleSetStatus> {
+        self.orders.send_if_modified(|order| {
+            let takes_out = *order == Order::Remove;
+            if takes_out {
+                *order = Order::Drain;
+            }
+            takes_out
+        });
+        self.status.clone()
+    }
+
     fn name(&self) -> String {
         self.specifications.borrow().name.clone()
     }
@@ -135,7 +147,7 @@ impl Operator {
     }
 
     fn serve(&self, desired: Desired) -> Served {
-        let predecessors: Vec<_> = self.leaving_as(&desired.key()).map(|leaving| leaving.status.clone()).collect();
+        let predecessors: Vec<_> = self.leaving_as(&desired.key()).map(Served::make_way).collect();
         let Desired { specification, service, memory } = desired;
         let service = service.on_its_own();
         let reasons = predecessors.first().map(|_| "the controller that served it before ends first".to_owned());

@@ -121,6 +121,25 @@ async fn a_scale_set_that_comes_back_while_it_drains_is_served_by_one_controller
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scale_set_that_is_wanted_again_while_it_is_taken_out_stays_with_its_busy_runner() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    world.queue(1, "sleep 3600");
+    world.until("it at work", &operator, |world| world.jobs()[0]["status"] == "running").await;
+    operator.apply(Vec::new(), Order::Remove);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    operator.apply(vec![world.desired()], Order::Drain);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let status = operator.statuses()[0].borrow().clone();
+    assert_eq!((status.phase, status.runners.len()), (ServingPhase::Listening, 1), "{status:?}");
+    world.until_jobs_end(&operator).await;
+    assert_eq!(world.conclusions(), ["success"]);
+    world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+    assert_eq!(world.engine.created(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_runner_in_the_making_whose_scale_set_is_let_go_keeps_its_slot_only_as_long_as_a_start_may_take() {
     let world = World::new(&Wish::default(), Manner::default());
     world.engine.set_faults(Faults::new(|call, _| match call {
