@@ -79,7 +79,7 @@ async fn scale_sets_that_share_a_wrong_token_show_it_together() {
         memory: Arc::new(deskrun::listener::Volatile::default()),
         ..world.desired()
     };
-    operator.apply((0..20).map(desired).collect(), Order::Drain);
+    operator.apply((1..20).map(desired).chain([world.desired()]).collect(), Order::Drain);
     tokio::time::sleep(HOUR).await;
     let asked = calls(&world, "*");
     assert!(asked <= 35, "{asked} calls of twenty scale sets in an hour");
