@@ -49,10 +49,22 @@ fn rendering(goldens: &Goldens, name: &str, folder: &Path) -> Result<(), String>
         Ok(text) => {
             let text = without_definition(&text);
             goldens.check(&format!("{name}/expected.yaml"), &text)?;
+            understood(&documents(&text)?)?;
             helm(&["lint", "--strict", "--quiet", CHART, "--values", values]).map(drop)
         }
         Err(error) => goldens.check(&format!("{name}/expected-error.txt"), &error.replace(CHART, "charts/deskrun")),
     }
+}
+
+/// The program knows the arguments that the deployment gives it.
+fn understood(objects: &[Value]) -> Result<(), String> {
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").ok_or("there is no deployment")?;
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
+    let mut arguments: Vec<&str> = arguments.into_iter().flatten().filter_map(Value::as_str).collect();
+    // Asked last, so that what stands before it is read.
+    arguments.push("--help");
+    let finished = deskrun(Path::new("."), &arguments);
+    if finished.code == Some(0) { Ok(()) } else { Err(format!("{arguments:?}: {}", finished.stderr)) }
 }
 
 fn definition(goldens: &Goldens) -> Result<(), String> {

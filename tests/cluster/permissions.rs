@@ -117,12 +117,12 @@ async fn what_it_may_do_is_what_it_does(cluster: Arc<Cluster>) {
     let engine = KubernetesEngine::new(loses_first_answers(world.client.clone()), scope);
     let patience = Duration::from_secs(300);
     let leads = world.operator_with("operator-0", Arc::new(engine), patience);
-    let stands_by = world.operator_called("operator-1", patience);
 
     // Runners that start, fail, run jobs, and leave pods of their workflows behind.
     let layered = json!({"layers": [{"configMap": {"name": "layers", "key": "scratch"}}]});
     world.apply("ws", &layered).await;
     world.condition("ws", "Ready", "True").await;
+    let stands_by = world.operator_called("operator-1", patience);
     world.queue("ws", 1, "sleep 3");
     world.resource("ws", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
     for runner in world.pods(1).await {
