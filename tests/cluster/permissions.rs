@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use deskrun::engine::Engine;
 use deskrun::engine::kubernetes::{KubernetesEngine, Scope};
 use deskrun::installation::Installation;
 use deskrun::simulator::Options as SimulatorOptions;
@@ -114,9 +115,9 @@ async fn what_it_may_do_is_what_it_does(cluster: Arc<Cluster>) {
         false => Fate::Runs(Arc::clone(&runs)),
     });
     let scope = Scope::Namespace(namespace.clone());
-    let engine = KubernetesEngine::new(loses_first_answers(world.client.clone()), scope);
+    let engine: Arc<dyn Engine> = Arc::new(KubernetesEngine::new(loses_first_answers(world.client.clone()), scope));
     let patience = Duration::from_secs(300);
-    let leads = world.operator_with("operator-0", Arc::new(engine), patience);
+    let leads = world.operator_with("operator-0", move || Arc::clone(&engine), patience);
 
     // Runners that start, fail, run jobs, and leave pods of their workflows behind.
     let layered = json!({"layers": [{"configMap": {"name": "layers", "key": "scratch"}}]});

@@ -11,7 +11,7 @@ use deskrun::engine::Engine;
 use deskrun::engine::kubernetes::{KubernetesEngine, Scope};
 use deskrun::github::Environment;
 use deskrun::metrics::Metrics;
-use deskrun::operator::cluster::{Admin, Candidate, LeadershipLost, Settings, run};
+use deskrun::operator::cluster::{Admin, Candidate, Settings, run};
 use deskrun::simulator::{JobRequest, Line, LineListener, Options, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -22,7 +22,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Cluster;
@@ -57,8 +57,8 @@ impl Drop for World {
 
 /// An operator in this process. Dropped, it is killed.
 pub struct Running {
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), LeadershipLost>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Running {
@@ -70,12 +70,8 @@ impl Drop for Running {
 impl Running {
     /// As SIGTERM does.
     pub async fn stop(mut self) {
-        drop(self.stop.take());
-        tokio::time::timeout(PATIENCE, &mut self.task)
-            .await
-            .expect("it ends")
-            .expect("it does not panic")
-            .expect("it led to the end");
+        self.stop.send_replace(true);
+        tokio::time::timeout(PATIENCE, &mut self.task).await.expect("it ends").expect("it does not panic");
     }
 
     /// As SIGKILL does.
@@ -150,28 +146,44 @@ impl World {
     }
 
     pub fn operator_called(&self, identity: &str, removal_limit: Duration) -> Running {
-        let scope = Scope::Namespace(self.namespace.clone());
-        let engine = KubernetesEngine::new(self.client.clone(), scope.clone());
-        self.operator_with(identity, Arc::new(engine), removal_limit)
+        let (client, scope) = (self.client.clone(), Scope::Namespace(self.namespace.clone()));
+        let engine = move || Arc::new(KubernetesEngine::new(client.clone(), scope.clone())) as Arc<dyn Engine>;
+        self.operator_with(identity, engine, removal_limit)
     }
 
-    pub fn operator_with(&self, identity: &str, engine: Arc<dyn Engine>, removal_limit: Duration) -> Running {
-        let (environment, metrics) = (Environment::system(), Metrics::default());
-        let settings = Settings {
-            client: self.client.clone(),
-            engine,
-            scope: Scope::Namespace(self.namespace.clone()),
-            controller: format!("{}-deskrun", self.namespace),
-            environment: environment.clone(),
-            metrics: metrics.clone(),
-            keeps_stock: false,
-            removal_limit,
-        };
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        let candidate = Candidate { leases, name: "deskrun".to_owned(), identity: identity.to_owned(), environment };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(run(settings, candidate, Admin::new(metrics), async move { drop(stopped.await) }));
-        Running { stop: Some(stop), task }
+    /// An operator that is started again whenever it loses its lead, as its pod would be.
+    pub fn operator_with(
+        &self,
+        identity: &str,
+        engine: impl Fn() -> Arc<dyn Engine> + Send + 'static,
+        removal_limit: Duration,
+    ) -> Running {
+        let (client, namespace, identity) = (self.client.clone(), self.namespace.clone(), identity.to_owned());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            loop {
+                let (environment, metrics) = (Environment::system(), Metrics::default());
+                let settings = Settings {
+                    client: client.clone(),
+                    engine: engine(),
+                    scope: Scope::Namespace(namespace.clone()),
+                    controller: format!("{namespace}-deskrun"),
+                    environment: environment.clone(),
+                    metrics: metrics.clone(),
+                    keeps_stock: false,
+                    removal_limit,
+                };
+                let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+                let (name, identity) = ("deskrun".to_owned(), identity.clone());
+                let candidate = Candidate { leases, name, identity, environment };
+                let mut stopped = stopped.clone();
+                let told = async move { drop(stopped.wait_for(|stop| *stop).await) };
+                if run(settings, candidate, Admin::new(metrics), told).await.is_ok() {
+                    return;
+                }
+            }
+        });
+        Running { stop, task }
     }
 
     /// The spec that tests begin with.
