@@ -79,11 +79,6 @@ impl KubernetesBench {
         .collect()
     }
 
-    /// A manifest for a runner in a namespace.
-    pub fn manifest_in(&self, namespace: &str, runner: &Runner) -> RunnerManifest {
-        manifest(namespace, runner)
-    }
-
     /// Names of all objects of a namespace that engines make, with their kinds.
     pub async fn objects(&self, namespace: &str) -> Vec<String> {
         let client = self.control_plane.client();
@@ -109,7 +104,7 @@ impl Bench for KubernetesBench {
     }
 
     fn manifest(&self, runner: &Runner) -> RunnerManifest {
-        manifest(&self.namespace, runner)
+        manifest_in(&self.namespace, runner)
     }
 
     fn end<'a>(&'a self, runner: &'a str, code: u8) -> BoxFuture<'a, ()> {
@@ -169,7 +164,7 @@ impl Breakable for KubernetesBench {
 }
 
 /// The bench's pod, in a namespace, with a note of what it does.
-fn manifest(namespace: &str, runner: &Runner) -> RunnerManifest {
+pub fn manifest_in(namespace: &str, runner: &Runner) -> RunnerManifest {
     let mut manifest = podman_bench::manifest(runner);
     manifest.pod["metadata"]["namespace"] = json!(namespace);
     manifest.pod["metadata"]["annotations"][BEHAVIOUR] = json!(format!("{:?}", runner.behaviour));

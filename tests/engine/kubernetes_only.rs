@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::bench::{Behaviour, Bench, Runner};
 use crate::cluster::Node;
 use crate::conformance::{GRACE, runner, secret};
-use crate::kubernetes_bench::KubernetesBench;
+use crate::kubernetes_bench::{KubernetesBench, manifest_in};
 use crate::watcher::Watcher;
 
 pub fn trials(bench: Option<&Arc<KubernetesBench>>, runtime: &tokio::runtime::Runtime) -> Vec<Trial> {
@@ -51,7 +51,7 @@ async fn a_job_costs_five_writes_and_no_read(bench: &KubernetesBench) {
     let mut before = 0;
     for number in 0..3 {
         let runner = runner("cheap", Behaviour::Waits);
-        let mut manifest = bench.manifest_in(&namespace, &runner);
+        let mut manifest = manifest_in(&namespace, &runner);
         manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
         manifest.companions = [shared(&namespace, &owner)].into();
         engine.ensure(&manifest, &secret()).await.unwrap();
@@ -77,7 +77,7 @@ async fn what_runners_share_is_applied_once_and_again_when_it_is_missed(bench: &
     let engine = KubernetesEngine::new(client, Scope::Namespace(namespace.clone()));
     let owner = owner(bench, &namespace).await;
     let manifest = |fate: &'static str| {
-        let mut manifest = bench.manifest_in(&namespace, &runner("shares", Behaviour::Waits));
+        let mut manifest = manifest_in(&namespace, &runner("shares", Behaviour::Waits));
         manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
         manifest.pod["metadata"]["annotations"]["test/behaviour"] = json!(fate);
         manifest.companions = [shared(&namespace, &owner)].into();
@@ -137,7 +137,7 @@ async fn what_an_owner_has_goes_with_it(bench: &KubernetesBench) {
     let engine = bench.engine_in(&namespace);
     let owner = owner(bench, &namespace).await;
     let runner = runner("owned", Behaviour::Waits);
-    let mut manifest = bench.manifest_in(&namespace, &runner);
+    let mut manifest = manifest_in(&namespace, &runner);
     manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
     manifest.companions = [shared(&namespace, &owner)].into();
     engine.ensure(&manifest, &secret()).await.unwrap();
@@ -157,7 +157,7 @@ async fn what_the_cluster_refuses_is_told_with_the_way_out(bench: &KubernetesBen
     };
     let baseline = bench.control_plane.namespace(&[("pod-security.kubernetes.io/enforce", "baseline")]).await;
     let one = runner("refused", Behaviour::Waits);
-    let mut manifest = bench.manifest_in(&baseline, &one);
+    let mut manifest = manifest_in(&baseline, &one);
     manifest.pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
     let engine = bench.engine_in(&baseline);
     let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
@@ -169,22 +169,22 @@ async fn what_the_cluster_refuses_is_told_with_the_way_out(bench: &KubernetesBen
     assert_eq!(bench.objects(&baseline).await, Vec::<String>::new());
 
     let open = bench.control_plane.namespace(&[]).await;
-    let mut manifest = bench.manifest_in(&open, &one);
+    let mut manifest = manifest_in(&open, &one);
     manifest.pod["spec"]["containers"][0]["securityContexts"] = json!({});
     let error = bench.engine_in(&open).ensure(&manifest, &secret()).await.unwrap_err();
     refused(&error, "securityContexts", "");
-    manifest = bench.manifest_in(&open, &one);
+    manifest = manifest_in(&open, &one);
     manifest.pod["spec"]["containers"][0]["volumeMounts"][0]["name"] = json!("absent");
     let error = bench.engine_in(&open).ensure(&manifest, &secret()).await.unwrap_err();
     refused(&error, "`spec.containers[0].volumeMounts[0].name`", "");
 
-    let manifest = bench.manifest_in("nowhere", &one);
+    let manifest = manifest_in("nowhere", &one);
     let error = bench.engine_in("nowhere").ensure(&manifest, &secret()).await.unwrap_err();
     refused(&error, "there is no namespace `nowhere`", "kubectl create namespace nowhere");
 
     let (client, _) = bench.control_plane.service_account(&open, "powerless").await;
     let powerless = KubernetesEngine::new(client, Scope::Namespace(open.clone()));
-    let error = powerless.ensure(&bench.manifest_in(&open, &one), &secret()).await.unwrap_err();
+    let error = powerless.ensure(&manifest_in(&open, &one), &secret()).await.unwrap_err();
     refused(&error, "may not patch configmaps", "the verb `patch` on `configmaps`");
     let seen = futures::StreamExt::next(&mut powerless.observe()).await.unwrap();
     assert!(matches!(&seen, Observation::Unreachable(words) if words.contains("cannot list resource")), "{seen:?}");
@@ -197,7 +197,7 @@ async fn what_the_cluster_refuses_is_told_with_the_way_out(bench: &KubernetesBen
         quota.status.is_some_and(|status| status.hard.is_some())
     };
     eventually(counted).await;
-    let error = bench.engine_in(&open).ensure(&bench.manifest_in(&open, &one), &secret()).await.unwrap_err();
+    let error = bench.engine_in(&open).ensure(&manifest_in(&open, &one), &secret()).await.unwrap_err();
     assert!(matches!(&error, EngineError::NoRoom { message, .. } if message.contains("quota")), "{error:?}");
     assert!(!format!("{error:?}").contains(secret().expose()));
 }
@@ -209,7 +209,7 @@ async fn a_start_that_waits_says_for_what(bench: &KubernetesBench) {
     let mut watcher = Watcher::new(&engine).await;
     let make = |change: &dyn Fn(&mut Value)| {
         let runner = runner("waits", Behaviour::Waits);
-        let mut manifest = bench.manifest_in(&namespace, &runner);
+        let mut manifest = manifest_in(&namespace, &runner);
         change(&mut manifest.pod);
         manifest
     };
@@ -238,7 +238,7 @@ async fn a_foreign_label_or_annotation_changes_nothing(bench: &KubernetesBench) 
     let client = bench.client_called("unmoved").await;
     let engine = KubernetesEngine::standalone(client, Scope::Namespace(namespace.clone()));
     let runner = runner("marked", Behaviour::Waits);
-    engine.ensure(&bench.manifest_in(&namespace, &runner), &secret()).await.unwrap();
+    engine.ensure(&manifest_in(&namespace, &runner), &secret()).await.unwrap();
     let mut watcher = Watcher::new(&engine).await;
     watcher.until_running(&runner.name).await;
     let before = bench.requests_of("unmoved");
@@ -293,7 +293,7 @@ async fn what_workflows_made_goes_with_their_runner(bench: &KubernetesBench) {
     let (killed, other, lost) =
         (runner("hooks", Behaviour::Waits), runner("hooks", Behaviour::Waits), runner("hooks", Behaviour::Waits));
     for runner in [&killed, &other] {
-        let mut manifest = bench.manifest_in(&namespace, runner);
+        let mut manifest = manifest_in(&namespace, runner);
         manifest.pod["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(hooks.clone());
         engine.ensure(&manifest, &secret()).await.unwrap();
         hook_objects(bench, &namespace, runner).await;
@@ -311,7 +311,7 @@ async fn what_workflows_made_goes_with_their_runner(bench: &KubernetesBench) {
     assert_eq!(of(&other).await.len(), 5);
 
     // A controller was killed after the pod was gone.
-    let manifest = bench.manifest_in(&namespace, &lost);
+    let manifest = manifest_in(&namespace, &lost);
     let metadata = json!({"name": lost.name, "labels": manifest.pod["metadata"]["labels"]});
     let secrets: Api<Secret> = Api::namespaced(bench.control_plane.client(), &namespace);
     let secret = serde_json::from_value(json!({"metadata": metadata})).unwrap();
@@ -329,7 +329,7 @@ async fn a_runner_on_a_lost_node_is_unknown_and_cannot_be_removed(bench: &Kubern
     let engine = bench.engine_in(&namespace);
     bench.kubelet.add_node(Node::new("node-away").labelled("role", "away").tainted("role", "away")).await;
     let runner = runner("away", Behaviour::Waits);
-    let mut manifest = bench.manifest_in(&namespace, &runner);
+    let mut manifest = manifest_in(&namespace, &runner);
     manifest.pod["spec"]["nodeSelector"] = json!({"role": "away"});
     manifest.pod["spec"]["tolerations"] = json!([{"key": "role", "operator": "Exists"}]);
     engine.ensure(&manifest, &secret()).await.unwrap();
@@ -356,7 +356,7 @@ async fn what_is_not_deskruns_is_left_alone(bench: &KubernetesBench) {
     });
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-    let refused = engine.ensure(&bench.manifest_in(&namespace, &runner), &secret()).await.unwrap_err();
+    let refused = engine.ensure(&manifest_in(&namespace, &runner), &secret()).await.unwrap_err();
     assert!(matches!(&refused, EngineError::Refused { message, .. } if message.contains("a pod ")), "{refused:?}");
     engine.remove(&runner.name, GRACE).await.unwrap();
     assert_eq!(bench.objects(&namespace).await, [format!("pod {}", runner.name)]);
@@ -365,7 +365,7 @@ async fn what_is_not_deskruns_is_left_alone(bench: &KubernetesBench) {
 
     let theirs = serde_json::from_value(json!({"metadata": {"name": runner.name}})).unwrap();
     Api::<Secret>::namespaced(client, &namespace).create(&PostParams::default(), &theirs).await.unwrap();
-    let refused = engine.ensure(&bench.manifest_in(&namespace, &runner), &secret()).await.unwrap_err();
+    let refused = engine.ensure(&manifest_in(&namespace, &runner), &secret()).await.unwrap_err();
     assert!(matches!(&refused, EngineError::Refused { message, .. } if message.contains("a secret ")), "{refused:?}");
     engine.remove(&runner.name, GRACE).await.unwrap();
     engine.sweep(&runner.controller).await.unwrap();
@@ -375,7 +375,7 @@ async fn what_is_not_deskruns_is_left_alone(bench: &KubernetesBench) {
 async fn a_rehearsal_finds_what_would_be_refused_and_makes_nothing(bench: &KubernetesBench) {
     let baseline = bench.control_plane.namespace(&[("pod-security.kubernetes.io/enforce", "baseline")]).await;
     let engine = bench.engine_in(&baseline);
-    let mut manifest = bench.manifest_in(&baseline, &runner("tried", Behaviour::Waits));
+    let mut manifest = manifest_in(&baseline, &runner("tried", Behaviour::Waits));
     let account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "own", "namespace": baseline}});
     manifest.companions = [manifest.companions[0].clone(), account].into();
@@ -393,7 +393,7 @@ async fn runners_of_all_namespaces_are_seen_and_removed(bench: &KubernetesBench)
     let (here, there) = (runner("spread", Behaviour::Waits), runner("spread", Behaviour::Waits));
     let first = engine();
     for (namespace, runner) in namespaces.iter().zip([&here, &there]) {
-        first.ensure(&bench.manifest_in(namespace, runner), &secret()).await.unwrap();
+        first.ensure(&manifest_in(namespace, runner), &secret()).await.unwrap();
     }
     let second = engine();
     let mut watcher = Watcher::new(&second).await;
