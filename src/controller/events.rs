@@ -31,6 +31,8 @@ pub(super) enum Event {
     Answer { runner: String, answer: Result<Option<Runner>, String> },
     /// All registrations of the scope.
     Registrations(Result<Vec<Runner>, String>),
+    /// Whether the engine would refuse runners of this manifest, and why.
+    Rehearsed { manifest: String, refusal: Option<String> },
     /// A JIT config in stock.
     Prepared(Result<Box<JitConfig>, String>),
     /// A registration without a runner is gone, or was left to the next start.

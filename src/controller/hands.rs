@@ -133,6 +133,20 @@ impl Hands {
         }
     }
 
+    /// Asks the engine whether it would take a runner like this one. That all is well is told only where it was not.
+    pub(super) async fn rehearse(self, hash: String, example: RunnerManifest, was_refused: bool) {
+        let refusal = match self.engine.admits(&example).await {
+            Err(error) if error.is_final() => {
+                let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                Some(format!("{}{hint}", in_one_line(&error)))
+            }
+            Ok(()) | Err(_) => None,
+        };
+        if refusal.is_some() || was_refused {
+            self.tell(Event::Rehearsed { manifest: hash, refusal });
+        }
+    }
+
     async fn show_log(&self, runner: &str) {
         let log: Result<String, EngineError> = self.engine.logs(runner, LOG_LINES).await;
         if let Some(log) = log.ok().filter(|log| !log.is_empty()) {

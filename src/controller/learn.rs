@@ -68,6 +68,16 @@ impl ScaleSetController {
                 );
                 self.list_again(now);
             }
+            Event::Rehearsed { manifest, refusal } => {
+                if let Some(words) = refusal.as_ref().filter(|words| self.rehearsal.refusal() != Some(*words)) {
+                    tracing::error!(
+                        scale_set = self.specification.name,
+                        reason = words,
+                        "its runners would be refused: none is made until that is mended"
+                    );
+                }
+                self.rehearsal.ended(&manifest, refusal, now);
+            }
             Event::Prepared(Ok(config)) => self.stock.fill(config, now),
             Event::Prepared(Err(words)) => {
                 tracing::info!(scale_set = self.specification.name, reason = words, "no JIT config in stock");

@@ -15,6 +15,7 @@ mod leave;
 mod observer;
 mod publish;
 mod record;
+mod rehearsal;
 mod serve;
 mod slots;
 mod specification;

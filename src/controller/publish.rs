@@ -47,6 +47,7 @@ impl ScaleSetController {
             running_jobs: statistics.map_or(0, |statistics| u32::try_from(statistics.running_jobs).unwrap_or_default()),
             oldest_queued_at: demand.oldest_queued_at,
             failures: self.failures.count(),
+            refused: self.rehearsal.refusal().cloned(),
             prepared: self.stock.is_ready(),
             slot_pools: specification.slot_pools.clone(),
             runners: self.records.values().map(describe).collect(),
@@ -98,6 +99,7 @@ impl ScaleSetController {
         if let Creation::Stopped(words) = self.failures.creation(now) {
             reasons.push(words);
         }
+        reasons.extend(self.rehearsal.refusal().cloned());
         if let Some(no_slot) = &self.no_slot {
             let named = no_slot.holders.iter().take(HOLDERS).cloned().collect::<Vec<_>>().join(", ");
             let more = no_slot.holders.len().saturating_sub(HOLDERS);

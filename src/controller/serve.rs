@@ -14,6 +14,7 @@ use super::audit;
 use super::events::Event;
 use super::hands::{CALLS_AT_A_TIME, Hands};
 use super::record::{Job, Record, Verdict};
+use super::rehearsal::Rehearsal;
 use super::slots::{NoSlot, Slots};
 use super::specification::Specification;
 use super::status::ScaleSetStatus;
@@ -22,6 +23,8 @@ use crate::engine::{Engine, Observation};
 use crate::github::{ActionsService, Changes, Environment, NewScaleSet};
 use crate::listener::{Phase, SessionMemory};
 use crate::metrics::Metrics;
+use crate::render::RunnerIdentity;
+use crate::scale_set::RunnerName;
 use crate::scaling::{self, Creation as MayCreate, FailureHistory, Limits, Plan, Remains, Stage, plan};
 
 /// How long a controller that shall end waits for what is under way.
@@ -97,6 +100,7 @@ pub struct ScaleSetController {
     pub(super) buried: BTreeMap<String, Timestamp>,
     pub(super) failures: FailureHistory,
     pub(super) stock: Stock,
+    pub(super) rehearsal: Rehearsal,
     pub(super) engine_trouble: Option<String>,
     /// Whether the engine has shown what there is.
     pub(super) has_seen_engine: bool,
@@ -160,6 +164,7 @@ impl ScaleSetController {
             buried: BTreeMap::new(),
             failures: FailureHistory::default(),
             stock: Stock::default(),
+            rehearsal: Rehearsal::default(),
             engine_trouble: None,
             has_seen_engine: false,
             listing: Listing::NotBefore(Timestamp::MIN),
@@ -179,6 +184,7 @@ impl ScaleSetController {
             let now = self.now();
             self.close_records(now);
             self.keep_line(now);
+            self.rehearse(now);
             let plan = self.plan(now);
             self.carry_out(&plan, now);
             self.keep_stock(now);
@@ -236,6 +242,7 @@ impl ScaleSetController {
         let times = [
             self.last_plan.wake_at,
             self.stock.due(),
+            self.rehearsal.due(),
             self.github.look_at,
             self.github.missing_until(),
             self.drain_until,
@@ -340,6 +347,19 @@ impl ScaleSetController {
         }
     }
 
+    /// Has the engine asked whether it would take these runners, once it answers at all.
+    fn rehearse(&mut self, now: Timestamp) {
+        let hash = self.specification.prepared.hash();
+        if self.is_draining() || !self.has_seen_engine || !self.rehearsal.is_due(hash, now) {
+            return;
+        }
+        self.rehearsal.begins(hash);
+        let Ok(name) = RunnerName::new(&self.specification.name, "rehearsal") else { return };
+        let example = self.specification.prepared.fill(&RunnerIdentity { name, id: 0, slot: 0 });
+        let was_refused = self.rehearsal.refusal().is_some();
+        self.tasks.spawn(self.hands.clone().rehearse(hash.to_owned(), example, was_refused));
+    }
+
     fn plan(&mut self, now: Timestamp) -> Plan {
         if self.order() == Order::HandOver {
             return Plan::default();
@@ -352,7 +372,10 @@ impl ScaleSetController {
         let creation = match &self.engine_trouble {
             Some(words) => MayCreate::Unreachable(words.clone()),
             None if !self.has_seen_engine => MayCreate::Unreachable("the engine has not answered yet".to_owned()),
-            None => self.failures.creation(now),
+            None => match self.rehearsal.refusal() {
+                Some(words) => MayCreate::Stopped(words.clone()),
+                None => self.failures.creation(now),
+            },
         };
         let plan = plan(demand, &runners, &limits, &creation, self.surplus_since, now);
         self.surplus_since = if plan.surplus == 0 { None } else { self.surplus_since.or(Some(now)) };

@@ -37,6 +37,9 @@ pub struct ScaleSetStatus {
     pub oldest_queued_at: Option<Timestamp>,
     /// Failures of runners in a row.
     pub failures: u32,
+    /// Why the engine would refuse every runner of this manifest, if it would.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Whether a JIT config is in stock.
     pub prepared: bool,
     /// Pools of directories its runners need a slot of.

@@ -54,6 +54,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// that were made and never started. What this process is making is left alone. Returns how many things were removed.
     fn sweep<'a>(&'a self, controller: &'a str) -> BoxFuture<'a, Result<usize, EngineError>>;
 
+    /// Asks whether a runner like this would be taken, and makes nothing. Only [`EngineError::Refused`] is an answer of weight:
+    /// it would be refused as this is. An engine that cannot be asked says nothing against it.
+    fn admits<'a>(&'a self, manifest: &'a RunnerManifest) -> BoxFuture<'a, Result<(), EngineError>> {
+        let _ = manifest;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Notes at the runner which job it has, for people who look at what the engine shows. An engine that has no place for it
     /// does nothing; nothing depends on it.
     fn note_job<'a>(&'a self, runner: &'a str, job: &'a str) -> BoxFuture<'a, Result<(), EngineError>> {

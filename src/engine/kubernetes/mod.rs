@@ -155,6 +155,12 @@ impl Engine for KubernetesEngine {
         Box::pin(self.inner.sweep(controller))
     }
 
+    /// A dry run of the pod: pod security, rights and admission. What runners share is left out, it is tried by
+    /// [`KubernetesEngine::rehearse`].
+    fn admits<'a>(&'a self, manifest: &'a RunnerManifest) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(self.inner.admits(manifest))
+    }
+
     fn note_job<'a>(&'a self, runner: &'a str, job: &'a str) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(self.inner.note_job(runner, job))
     }

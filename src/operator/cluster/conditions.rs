@@ -145,6 +145,10 @@ fn trouble(story: &Story) -> Option<(&'static str, String)> {
     if let Some(words) = words(|instance| instance.phase == ServingPhase::Waiting) {
         return Some(("GitHubUnavailable", words));
     }
+    let refusals: Vec<String> = story.instances.iter().filter_map(|instance| instance.refused.clone()).collect();
+    if !refusals.is_empty() {
+        return Some(("RunnersRefused", joined(refusals)));
+    }
     words(|instance| instance.failures > 0).map(|words| ("RunnersFail", words))
 }
 
