@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deskrun::simulator::Options;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -28,6 +28,7 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("a_successor_begins_within_three_seconds_of_a_graceful_stop", a_hand_over)
         .test("a_killed_leader_costs_no_job_in_a_burst_of_a_hundred", a_killed_leader)
         .test("an_api_server_that_restarts_and_watches_that_expire_cost_no_job", an_api_server_that_restarts)
+        .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
         .test("a_deleted_secret_of_a_runner_costs_that_runner_alone", a_deleted_secret)
 }
 
@@ -266,6 +267,34 @@ async fn a_deleted_secret(cluster: Arc<Cluster>) {
     let jobs = world.queue("ws", 2, "true");
     world.until_jobs_end().await;
     world.assert_each_ran_once(&jobs);
+    world.delete("ws").await;
+    world.assert_nothing_left().await;
+}
+
+async fn a_namespace_that_refuses(cluster: Arc<Cluster>) {
+    let world = World::new(cluster).await;
+    let label = |level: &str| {
+        let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+        let namespaces: Api<Namespace> = Api::all(world.cluster.control_plane.client());
+        let name = world.namespace.clone();
+        async move { namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(label)).await }
+    };
+    label("baseline").await.expect("it is there");
+    let _operator = world.operator();
+    world.apply("ws", &json!({"containerMode": "dind"})).await;
+    let degraded = world.condition("ws", "Degraded", "True").await;
+    assert_eq!(degraded["reason"], "RunnersRefused");
+    let words = degraded["message"].as_str().unwrap_or_default();
+    assert!(words.contains("pod-security.kubernetes.io/enforce=privileged"), "{words}");
+    let jobs = world.queue("ws", 1, "true");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.names::<Pod>().await, Vec::<String>::new());
+    assert_eq!(world.names::<Secret>().await, ["github"], "no JIT config is used up");
+    // Mended without a restart.
+    label("privileged").await.expect("it is there");
+    world.until_jobs_end().await;
+    world.assert_each_ran_once(&jobs);
+    world.condition("ws", "Degraded", "False").await;
     world.delete("ws").await;
     world.assert_nothing_left().await;
 }
