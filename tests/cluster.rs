@@ -10,6 +10,8 @@ mod cli;
 mod cluster;
 #[path = "cluster/definition.rs"]
 mod definition;
+#[path = "cluster/down.rs"]
+mod down;
 #[path = "cluster/goldens.rs"]
 mod goldens;
 #[path = "cluster/killed.rs"]
@@ -25,6 +27,8 @@ mod standalone;
 mod support;
 #[path = "cluster/transcript.rs"]
 mod transcript;
+#[path = "cluster/user.rs"]
+mod user;
 #[path = "cluster/world.rs"]
 mod world;
 
@@ -64,10 +68,11 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 10] = [
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 11] = [
         chart::add,
         cli::add,
         definition::add,
+        down::add,
         goldens::add,
         killed::add,
         permissions::add,

@@ -1,6 +1,7 @@
 //! Objects of a cluster as commands handle them: whatever kind they are, by server-side apply, with one field manager.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use kube::Client;
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 /// Who applies, in `metadata.managedFields`.
 pub(super) const FIELD_MANAGER: &str = "deskrun";
+
+/// How often a call is made that the API server asks to repeat.
+const ATTEMPTS: u32 = 10;
 
 /// What became of an object that was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,22 @@ pub(super) fn watch_words(error: watcher::Error) -> String {
     }
 }
 
+/// Makes a call that the API server may ask to repeat: when it is full, and while it gets ready to serve a new kind.
+pub(super) async fn patiently<T, F>(call: impl Fn() -> F) -> kube::Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    for _ in 1..ATTEMPTS {
+        match call().await {
+            Err(kube::Error::Api(status)) if [429, 503].contains(&status.code) => {}
+            other => return other,
+        }
+        // As the API server says in such answers.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    call().await
+}
+
 /// The part of the API that objects of a kind are in: the namespace's, or that of the whole cluster.
 pub(super) fn api(client: &Client, api_version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -84,13 +104,14 @@ fn place(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>,
 pub(super) async fn apply(client: &Client, object: &Value, dry_run: bool) -> anyhow::Result<Applied> {
     let attempt = || format!("cannot apply {}", shown(object));
     let (api, name) = place(client, object).with_context(attempt)?;
-    let before = match api.get_opt(&name).await {
+    let before = match patiently(|| api.get_opt(&name)).await {
         Ok(before) => before,
         Err(kube::Error::Api(status)) if status.code == 404 => None,
         Err(error) => return Err(plain(error)).with_context(attempt),
     };
     let parameters = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
-    match api.patch(&name, &parameters, &Patch::Apply(object)).await {
+    let patch = Patch::Apply(object);
+    match patiently(|| api.patch(&name, &parameters, &patch)).await {
         Ok(after) => Ok(match before.map(content) {
             None => Applied::Created,
             Some(before) if before == content(after) => Applied::Unchanged,
@@ -116,7 +137,8 @@ fn content(mut object: DynamicObject) -> Value {
 pub(super) async fn delete(client: &Client, object: &Value) -> anyhow::Result<bool> {
     let attempt = || format!("cannot delete {}", shown(object));
     let (api, name) = place(client, object).with_context(attempt)?;
-    match api.delete(&name, &DeleteParams::background()).await {
+    let parameters = DeleteParams::background();
+    match patiently(|| api.delete(&name, &parameters)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(plain(error)).with_context(attempt),

@@ -7,7 +7,7 @@ use kube::runtime::WatchStreamExt;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::objects::{api, plain};
+use super::objects::{api, patiently, plain};
 use crate::crd::{API_VERSION, RunnerScaleSetStatus};
 
 /// Our finalizers begin with this.
@@ -20,7 +20,8 @@ pub(super) fn scale_sets(cluster: &Cluster, namespace: Option<&str>) -> Api<Dyna
 
 /// All of them, by namespace and name; none where the cluster does not know the kind.
 pub(super) async fn list(cluster: &Cluster, namespace: Option<&str>) -> anyhow::Result<Vec<Found>> {
-    let listed = match scale_sets(cluster, namespace).list(&ListParams::default()).await {
+    let (api, all) = (scale_sets(cluster, namespace), ListParams::default());
+    let listed = match patiently(|| api.list(&all)).await {
         Ok(listed) => listed.items,
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(error) => {
@@ -101,7 +102,8 @@ impl Found {
 
     /// Asks for its deletion; what it owns goes with it, when it goes.
     pub(super) async fn delete(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        match scale_sets(cluster, Some(self.namespace())).delete(self.name(), &DeleteParams::background()).await {
+        let (api, parameters) = (scale_sets(cluster, Some(self.namespace())), DeleteParams::background());
+        match patiently(|| api.delete(self.name(), &parameters)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(plain(error)).with_context(|| format!("cannot delete runnerscaleset/{}", self.name())),

@@ -1,10 +1,6 @@
 //! The command line on a real API server, as a new user would use it: files in a folder, a kubeconfig, nothing else.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -12,7 +8,7 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use crate::cluster::Fate;
-use crate::support::command::Finished;
+use crate::user::{User, scale_set};
 use crate::world::{TOKEN, World};
 use crate::{Cluster, Trials};
 
@@ -21,94 +17,6 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("up_without_an_operator_says_what_is_missing", up_without_an_operator)
         .test("a_new_user_goes_up_looks_around_changes_things_and_goes_down", a_new_user)
         .test("the_doctor_looks_at_a_cluster_as_a_runner_would_see_it", a_sick_cluster)
-        .test("down_without_an_operator_says_so_and_can_be_forced", an_operator_that_is_gone)
-}
-
-/// Killed when the test is over, however it ends.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Someone with files and a kubeconfig.
-pub struct User {
-    folder: tempfile::TempDir,
-    kubeconfig: PathBuf,
-}
-
-impl User {
-    pub fn new(cluster: &Cluster) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("token"), TOKEN).expect("a file");
-        Self { folder, kubeconfig: cluster.control_plane.kubeconfig() }
-    }
-
-    /// Starts a command that goes on; its output goes to a file.
-    fn start(&self, arguments: &[&str], output: &str) -> Process {
-        let file = File::create(self.path().join(output)).expect("a file");
-        Process(self.command(arguments).stdout(file).spawn().expect("it starts"))
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
-    }
-
-    /// Waits until one of two runners shows its job.
-    async fn until_noted(&self, namespace: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
-        loop {
-            let status = self.succeeds(&["status", "-n", namespace, "-o", "json"]).await;
-            let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
-            let runners = status["runners"].as_array().expect("a list");
-            if runners.len() == 2 && runners.iter().filter(|runner| runner["job"].is_string()).count() == 1 {
-                return;
-            }
-            assert!(Instant::now() < end, "no job is noted: {status:#}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path().join(name), text).expect("a file");
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_deskrun"));
-        command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.path());
-        command
-    }
-
-    pub async fn succeeds(&self, arguments: &[&str]) -> Finished {
-        let finished = self.deskrun(arguments).await;
-        assert_eq!(finished.code, Some(0), "{arguments:?}: {}{}", finished.stdout, finished.stderr);
-        finished
-    }
-
-    async fn deskrun(&self, arguments: &[&str]) -> Finished {
-        let mut command = self.command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
-        Finished {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).expect("text"),
-            stderr: String::from_utf8(output.stderr).expect("text"),
-        }
-    }
-}
-
-fn scale_set(name: &str, url: &str) -> String {
-    format!(
-        "apiVersion: deskrun.dev/v1alpha1\nkind: RunnerScaleSet\nmetadata: {{name: {name}}}\nspec:\n  \
-         githubConfigUrl: {url}\n  containerMode: kubernetes-novolume\n  credentials: {{patFile: token}}\n"
-    )
 }
 
 async fn up_without_an_operator(cluster: Arc<Cluster>) {
@@ -223,27 +131,6 @@ async fn a_new_user(cluster: Arc<Cluster>) {
     assert_eq!(nothing.stdout, "", "{}", nothing.stderr);
     let watched = user.text("watched");
     assert!(watched.contains(" 1/1/0 ") && watched.contains("iron "), "{watched}");
-}
-
-async fn an_operator_that_is_gone(cluster: Arc<Cluster>) {
-    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
-    let namespace = world.namespace.as_str();
-    let operator = world.operator();
-    let url = format!("{}/acme", world.url);
-    user.write("metal.yaml", &(scale_set("metal", &url) + "  instances: 2\n"));
-    user.succeeds(&["up", "--no-operator", "-f", "metal.yaml", "-n", namespace]).await;
-    operator.stop().await;
-    let down = ["down", "-n", namespace, "--operator-namespace", namespace, "--timeout", "20s"];
-    let refused = user.deskrun(&down).await;
-    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
-    assert!(refused.stderr.contains("error: no operator runs in"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("hint: `deskrun up` starts one; `deskrun down --force`"), "{}", refused.stderr);
-    let forced = user.succeeds(&[&down[..], &["--force"]].concat()).await;
-    let words = format!("left behind: at {url}: scale set metal-1, metal-2 and its runners\n");
-    assert!(forced.stderr.contains(&words), "{}", forced.stderr);
-    assert!(forced.stdout.contains(&format!("runnerscaleset/metal in {namespace} deleted\n")), "{}", forced.stdout);
-    let left: Vec<Value> = world.simulator.ledger()["scaleSets"].as_array().cloned().unwrap_or_default();
-    assert_eq!(left.len(), 2, "GitHub was not asked: {left:?}");
 }
 
 async fn a_sick_cluster(cluster: Arc<Cluster>) {

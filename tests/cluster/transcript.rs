@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cli::User;
 use crate::cluster::Fate;
+use crate::user::User;
 use crate::world::{TOKEN, World};
 use crate::{Cluster, Trials};
 

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::Add;
 use crate::cli::input::documents;
-use crate::cli::objects::{apply, plain, shown};
+use crate::cli::objects::{apply, patiently, plain, shown};
 use crate::cli::resource::resources;
 use crate::cli::scale_sets::scale_sets;
 use crate::cli::{ExitCode, Printer};
@@ -26,7 +26,8 @@ pub(super) async fn run(add: &Add, printer: &mut Printer<impl Write, impl Write>
     add.check(&input, place, EngineKind::Kubernetes, printer)?;
     let cluster = add.cluster.connect().await?;
     let wanted = resources(&input, None, &cluster.namespace)?;
-    let there = scale_sets(&cluster, Some(&wanted.namespace)).get_opt(&add.name).await.map_err(plain);
+    let api = scale_sets(&cluster, Some(&wanted.namespace));
+    let there = patiently(|| api.get_opt(&add.name)).await.map_err(plain);
     let there = there.with_context(|| {
         format!("the cluster at {} cannot be asked for RunnerScaleSets: `deskrun up` makes them known", cluster.url)
     })?;

@@ -1,0 +1,90 @@
+//! `deskrun down`, where it is not simply done: without an operator, with busy runners, with others who need the definition.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cluster::{ControlPlane, Options};
+use crate::user::{User, scale_set};
+use crate::world::World;
+use crate::{Cluster, Trials};
+
+pub fn add(trials: Trials<'_>) -> Trials<'_> {
+    trials
+        .test("down_waits_for_busy_runners_no_longer_than_it_is_told_to", a_busy_runner)
+        .test("down_without_an_operator_says_so_and_can_be_forced", an_operator_that_is_gone)
+        .test("the_definition_goes_only_when_no_one_needs_it", the_definition)
+}
+
+async fn an_operator_that_is_gone(cluster: Arc<Cluster>) {
+    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
+    let namespace = world.namespace.as_str();
+    let operator = world.operator();
+    let url = format!("{}/acme", world.url);
+    user.write("metal.yaml", &(scale_set("metal", &url) + "  instances: 2\n"));
+    user.succeeds(&["up", "--no-operator", "-f", "metal.yaml", "-n", namespace]).await;
+    operator.stop().await;
+    let down = ["down", "-n", namespace, "--operator-namespace", namespace, "--timeout", "20s"];
+    let refused = user.deskrun(&down).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("error: no operator runs in"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: `deskrun up` starts one; `deskrun down --force`"), "{}", refused.stderr);
+    let forced = user.succeeds(&[&down[..], &["--force"]].concat()).await;
+    let words = format!("left behind: at {url}: scale set metal-1, metal-2 and its runners\n");
+    assert!(forced.stderr.contains(&words), "{}", forced.stderr);
+    assert!(forced.stdout.contains(&format!("runnerscaleset/metal in {namespace} deleted\n")), "{}", forced.stdout);
+    let left: Vec<Value> = world.simulator.ledger()["scaleSets"].as_array().cloned().unwrap_or_default();
+    assert_eq!(left.len(), 2, "GitHub was not asked: {left:?}");
+}
+
+async fn a_busy_runner(cluster: Arc<Cluster>) {
+    let (user, world) = (User::new(&cluster), World::new(Arc::clone(&cluster)).await);
+    let namespace = world.namespace.as_str();
+    let _operator = world.operator();
+    user.write("metal.yaml", &scale_set("metal", &format!("{}/acme", world.url)));
+    user.succeeds(&["up", "--no-operator", "-f", "metal.yaml", "-n", namespace]).await;
+    world.queue("metal", 1, "sleep 12");
+    world.resource("metal", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
+    let begun = Instant::now();
+    let down = ["down", "-n", namespace, "--operator-namespace", namespace];
+    let late = user.deskrun(&[&down[..], &["--timeout", "2s"]].concat()).await;
+    assert_eq!((late.code, late.stdout.as_str()), (Some(1), ""), "{}", late.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waits for ever");
+    let words = format!("error: runnerscaleset/metal in {namespace} is still there: 1 busy runners end first\n");
+    assert!(late.stderr.contains(&words), "{}", late.stderr);
+    assert!(late.stderr.contains("hint: the operator goes on, and is left in place"), "{}", late.stderr);
+    let done = user.succeeds(&down).await;
+    assert!(done.stdout.contains(&format!("runnerscaleset/metal in {namespace} deleted\n")), "{}", done.stdout);
+    assert_eq!(world.jobs()[0]["conclusion"], "success", "the job was not waited for");
+    world.assert_nothing_left().await;
+}
+
+/// On a control plane of its own: the other tests need the definition.
+async fn the_definition(_: Arc<Cluster>) {
+    let control_plane =
+        ControlPlane::start(Options { scheduler: false, ..Options::default() }).await.expect("it starts");
+    let user = User::of(&control_plane);
+    user.write("none.yaml", "");
+    let unknown = user.deskrun(&["list", "-n", "ci"]).await;
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(0), ""), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("there is no RunnerScaleSet in ci"), "{}", unknown.stderr);
+    let up = user.deskrun(&["up", "-f", "none.yaml", "-n", "ci", "--timeout", "3s"]).await;
+    assert_eq!(up.code, Some(1), "{}", up.stdout);
+    let words = "error: deployment/deskrun in deskrun-system is not available: 0 of 1 pods are available\n";
+    assert!(up.stderr.contains(words), "{}", up.stderr);
+    let url = "https://github.com/acme";
+    user.succeeds(&["add", "metal", "--repository", url, "--secret", "github", "-n", "ci"]).await;
+    let status = user.succeeds(&["status", "-n", "ci"]).await;
+    assert!(status.stdout.contains("\n  no operator has looked at it yet\n"), "{}", status.stdout);
+    let kept = user.deskrun(&["down", "-n", "default", "--crds"]).await;
+    assert_eq!(kept.code, Some(1), "{}", kept.stdout);
+    let words = "error: the definition is kept, for there are others: runnerscaleset/metal in ci\n";
+    assert!(kept.stderr.contains(words), "{}", kept.stderr);
+    let gone = user.succeeds(&["down", "-n", "ci", "--crds"]).await;
+    assert!(gone.stdout.starts_with("runnerscaleset/metal in ci deleted\n"), "{}", gone.stdout);
+    let words = "customresourcedefinition/runnerscalesets.deskrun.dev deleted\n";
+    assert!(gone.stdout.ends_with(words), "{}", gone.stdout);
+    let again = user.succeeds(&["down", "-n", "ci", "--crds"]).await;
+    assert_eq!(again.stdout, "", "{}", again.stderr);
+}
