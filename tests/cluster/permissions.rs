@@ -57,7 +57,7 @@ type Right = (String, String, String);
 fn granted(namespace: &str) -> BTreeSet<Right> {
     let objects = chart(namespace);
     let rules =
-        objects.iter().filter(|object| object["kind"] == "Role").flat_map(|role| role["rules"].as_array().cloned());
+        objects.iter().filter(|object| object["kind"] == "Role").filter_map(|role| role["rules"].as_array().cloned());
     let texts = |value: &Value| {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
     };
@@ -110,13 +110,13 @@ async fn what_it_may_do_is_what_it_does(cluster: Arc<Cluster>) {
     });
     world.make::<ConfigMap>("layers", &json!({"data": {"scratch": layer.to_string()}})).await;
     let runs: Arc<dyn Process> = Arc::new(world.runner.clone());
-    cluster.kubelet.behave(&namespace, move |pod| match pod.labels().contains_key("runner-pod") {
-        true => Fate::waits(),
-        false => Fate::Runs(Arc::clone(&runs)),
+    cluster.kubelet.behave(&namespace, move |pod| {
+        let is_of_a_job = pod.labels().contains_key("runner-pod");
+        if is_of_a_job { Fate::waits() } else { Fate::Runs(Arc::clone(&runs)) }
     });
     let scope = Scope::Namespace(namespace.clone());
     let engine: Arc<dyn Engine> = Arc::new(KubernetesEngine::new(loses_first_answers(world.client.clone()), scope));
-    let patience = Duration::from_secs(300);
+    let patience = Duration::from_mins(5);
     let leads = world.operator_with("operator-0", move || Arc::clone(&engine), patience);
 
     // Runners that start, fail, run jobs, and leave pods of their workflows behind.
@@ -139,7 +139,7 @@ async fn what_it_may_do_is_what_it_does(cluster: Arc<Cluster>) {
     cluster.kubelet.behave(&namespace, |_| Fate::CannotMount("no such host path"));
     world.apply("stuck", &json!({"minRunners": 1})).await;
     let asked = |rights: &BTreeSet<Right>| rights.contains(&("list".to_owned(), String::new(), "events".to_owned()));
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + Duration::from_mins(1);
     while !asked(&used(&cluster.control_plane, &namespace)) && tokio::time::Instant::now() < end {
         // The log is a file of another process: there is nothing to be waited for.
         tokio::time::sleep(Duration::from_millis(200)).await;
