@@ -304,7 +304,7 @@ async fn sweep(engine: Arc<dyn Engine>, controller: String) {
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(error = in_one_line(&error), ?wait, "leftovers of a former process stay for now")
+                    tracing::warn!(error = in_one_line(&error), ?wait, "leftovers of a former process stay for now");
                 }
             }
             tokio::time::sleep(wait).await;

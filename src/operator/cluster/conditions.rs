@@ -40,7 +40,9 @@ struct Claim {
 /// The status of this story, after `before`.
 pub(super) fn describe(story: &Story, before: &RunnerScaleSetStatus, now: Timestamp) -> RunnerScaleSetStatus {
     let mut claims = claims(story);
-    claims.iter_mut().for_each(|claim| cut(&mut claim.message));
+    for claim in &mut claims {
+        cut(&mut claim.message);
+    }
     let trouble = claims.iter().find(|claim| claim.type_ == "Degraded" && claim.holds);
     let last_error = trouble.map(|claim| claim.message.clone()).or_else(|| before.last_error.clone());
     let conditions = claims.into_iter().map(|claim| condition(claim, story.generation, before, now)).collect();
@@ -108,26 +110,25 @@ fn claims(story: &Story) -> Vec<Claim> {
     let labels_pending = story.instances.iter().any(|instance| instance.labels_pending);
     vec![
         ready,
-        match registered {
-            true => claim("Registered", true, "ScaleSetKnown", String::new()),
-            false => claim("Registered", false, "NotRegistered", not_yet()),
+        if registered {
+            claim("Registered", true, "ScaleSetKnown", String::new())
+        } else {
+            claim("Registered", false, "NotRegistered", not_yet())
         },
-        match listening {
-            true => claim("Listening", true, "SessionOpen", String::new()),
-            false => claim("Listening", false, "NoSession", not_yet()),
+        if listening {
+            claim("Listening", true, "SessionOpen", String::new())
+        } else {
+            claim("Listening", false, "NoSession", not_yet())
         },
         match trouble {
             Some((reason, message)) => claim("Degraded", true, reason, message),
             None => claim("Degraded", false, "AsExpected", String::new()),
         },
-        match labels_pending {
-            true => claim(
-                "LabelsPending",
-                true,
-                "LabelsDiffer",
-                "GitHub keeps the labels a scale set was made with; delete it there once it is idle".to_owned(),
-            ),
-            false => claim("LabelsPending", false, "LabelsAgree", String::new()),
+        if labels_pending {
+            let words = "GitHub keeps the labels a scale set was made with; delete it there once it is idle";
+            claim("LabelsPending", true, "LabelsDiffer", words.to_owned())
+        } else {
+            claim("LabelsPending", false, "LabelsAgree", String::new())
         },
     ]
 }
@@ -140,7 +141,7 @@ fn trouble(story: &Story) -> Option<(&'static str, String)> {
     let words = |is: fn(&ScaleSetStatus) -> bool| {
         let words: Vec<String> =
             story.instances.iter().filter(|instance| is(instance)).flat_map(|one| one.reasons.clone()).collect();
-        (!words.is_empty()).then(|| joined(words))
+        (!words.is_empty()).then(|| joined(&words))
     };
     if let Some(words) = words(|instance| instance.phase == ServingPhase::Waiting) {
         return Some(("GitHubUnavailable", words));
@@ -153,11 +154,12 @@ fn trouble(story: &Story) -> Option<(&'static str, String)> {
 }
 
 fn reasons(story: &Story) -> String {
-    joined(story.instances.iter().flat_map(|instance| instance.reasons.clone()).collect())
+    let reasons: Vec<String> = story.instances.iter().flat_map(|instance| instance.reasons.clone()).collect();
+    joined(&reasons)
 }
 
 /// Instances usually have the same reason.
-fn joined(words: Vec<String>) -> String {
+fn joined(words: &[String]) -> String {
     let mut words: Vec<String> = words.iter().map(|words| RequestIds::left_out(words)).collect();
     words.sort();
     words.dedup();

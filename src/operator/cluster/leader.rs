@@ -223,15 +223,12 @@ impl Leader {
         });
         drop(operator);
         for resource in resources {
-            match self.cases.get_mut(&resource.uid) {
-                Some(case) => {
-                    case.setting_finalizer &= !resource.has_finalizer;
-                    case.resource = resource;
-                }
-                None => {
-                    let case = self.open(resource);
-                    self.cases.insert(case.resource.uid.clone(), case);
-                }
+            if let Some(case) = self.cases.get_mut(&resource.uid) {
+                case.setting_finalizer &= !resource.has_finalizer;
+                case.resource = resource;
+            } else {
+                let case = self.open(resource);
+                self.cases.insert(case.resource.uid.clone(), case);
             }
         }
     }
@@ -381,24 +378,21 @@ impl Leader {
             let key = case.resource.key();
             let statuses = operator.statuses_of(&key);
             let uid = uid.clone();
-            match operator.remove(&key) {
-                Some(removal) => {
-                    let limit = self.settings.removal_limit;
-                    self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
+            if let Some(removal) = operator.remove(&key) {
+                let limit = self.settings.removal_limit;
+                self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
+            } else {
+                let since = *case.removing_since.get_or_insert(now);
+                let is_alive = operator.has_unclaimed(|scale_set| case.is_registered(scale_set));
+                let in_time = case.may_be_registered() && now.duration_since(since) < self.settings.removal_limit;
+                if is_alive || in_time {
+                    // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
+                    case.removal = Removal::Pausing(now + AGAIN);
+                    self.tasks.spawn(look_again());
+                    continue;
                 }
-                None => {
-                    let since = *case.removing_since.get_or_insert(now);
-                    let is_alive = operator.has_unclaimed(|scale_set| case.is_registered(scale_set));
-                    let in_time = case.may_be_registered() && now.duration_since(since) < self.settings.removal_limit;
-                    if is_alive || in_time {
-                        // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
-                        case.removal = Removal::Pausing(now + AGAIN);
-                        self.tasks.spawn(look_again());
-                        continue;
-                    }
-                    let outcome = never_served(&case.resource, case.fault.as_ref());
-                    self.tasks.spawn(async move { Done::Removal(uid, outcome) });
-                }
+                let outcome = never_served(&case.resource, case.fault.as_ref());
+                self.tasks.spawn(async move { Done::Removal(uid, outcome) });
             }
             case.removal = Removal::UnderWay;
             case.removing_since.get_or_insert(now);

@@ -124,15 +124,12 @@ impl Candidate {
             return Ok(Err(until));
         }
         let spec = self.taken(spec.unwrap_or_default(), step);
-        let written = match lease {
-            Some(lease) => {
-                let lease = Lease { spec: Some(spec), ..lease };
-                self.leases.replace(&self.name, &PostParams::default(), &lease).await
-            }
-            None => {
-                let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-                self.leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
-            }
+        let written = if let Some(lease) = lease {
+            let lease = Lease { spec: Some(spec), ..lease };
+            self.leases.replace(&self.name, &PostParams::default(), &lease).await
+        } else {
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            self.leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
         };
         match written {
             Ok(lease) => Ok(Ok(lease)),
@@ -180,7 +177,7 @@ impl Candidate {
                 }
                 Ok(Err(RenewError::Lost)) => break,
                 Ok(Err(RenewError::Failed(error))) => {
-                    tracing::warn!(lease = self.name, error = in_one_line(&error), "cannot renew the lease")
+                    tracing::warn!(lease = self.name, error = in_one_line(&error), "cannot renew the lease");
                 }
                 Err(_) => tracing::warn!(lease = self.name, "renewing the lease takes too long"),
             }

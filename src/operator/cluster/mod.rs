@@ -58,7 +58,11 @@ pub struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Settings").field("scope", &self.scope).field("controller", &self.controller).finish()
+        formatter
+            .debug_struct("Settings")
+            .field("scope", &self.scope)
+            .field("controller", &self.controller)
+            .finish_non_exhaustive()
     }
 }
 

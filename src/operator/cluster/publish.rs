@@ -24,7 +24,7 @@ use crate::github::Environment;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// After a write that failed: doubled each time, up to the second.
 const AGAIN: Duration = Duration::from_secs(2);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(30);
 /// The longest note that an Event may have.
