@@ -122,6 +122,8 @@ async fn a_404_of_the_way_in_says_nothing_of_the_session() {
     world.simulator.expire_tokens("admin");
     world.simulator.expire_tokens("queue");
     world.fault("registration-token", Trigger::Next(2), not_found());
+    // The next poll needs a new token, and that one a way in.
+    ears.until(&world, "a wait", |demand| matches!(demand.phase, Phase::Waiting(_))).await;
     world.queue(1);
     ears.until_assigned(&world, 1).await;
     assert_eq!(world.calls("session-create"), 1);
