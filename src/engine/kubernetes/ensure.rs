@@ -9,12 +9,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::super::{EngineError, label};
 use super::documents;
 use super::failure::{self, ENGINE, failure};
 use super::service::{CallError, Kind};
-use super::{Inner, Made, companions};
+use super::{Inner, Made, Tasks, companions};
 use crate::manifest::RunnerManifest;
 use crate::secret::Secret;
 
@@ -35,20 +36,23 @@ impl From<CallError> for Trouble {
 impl Inner {
     pub(super) async fn ensure(
         self: Arc<Self>,
+        tasks: &Tasks,
         manifest: &RunnerManifest,
         jit_config: &Secret,
     ) -> Result<(), EngineError> {
         let turn = self.making.turn(&manifest.name).await;
         let (manifest, jit_config) = (manifest.clone(), jit_config.clone());
-        let task = tokio::spawn(async move {
+        let (tell, told) = oneshot::channel();
+        tasks.spawn(async move {
             let namespace = self.namespace(&manifest).to_owned();
             let made = self.make(&namespace, &manifest, &jit_config).await;
             drop(turn);
-            made.map_err(|trouble| in_words(trouble, &namespace, &manifest.name, &jit_config))
+            // Whoever wanted it may have stopped waiting.
+            let _ = tell.send(made.map_err(|trouble| in_words(trouble, &namespace, &manifest.name, &jit_config)));
         });
         let crashed =
             |source| EngineError::Unreachable { call: CALL, engine: ENGINE.to_owned(), source: Box::new(source) };
-        task.await.map_err(crashed)?
+        told.await.map_err(crashed)?
     }
 
     async fn make(&self, namespace: &str, manifest: &RunnerManifest, jit_config: &Secret) -> Result<(), Trouble> {

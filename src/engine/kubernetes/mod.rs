@@ -35,6 +35,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 
+use tokio::task::JoinSet;
+
 use self::companions::Companions;
 use self::documents::Companion;
 use self::known::Known;
@@ -54,11 +56,17 @@ pub enum Scope {
     AllNamespaces,
 }
 
-/// A cluster. Cloning it gives another handle to the same one.
+/// A cluster. Cloning it gives another handle to the same one; what is being made ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct KubernetesEngine {
     inner: Arc<Inner>,
+    tasks: Arc<Tasks>,
 }
+
+/// Runners in the making. Whoever stops waiting for one does not end that; whoever drops the engine does, as the end of the
+/// process would: a successor must not meet runners that come about after it has looked.
+#[derive(Debug, Default)]
+struct Tasks(Mutex<JoinSet<()>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -79,6 +87,15 @@ struct Made {
     secret_uid: Option<String>,
     pod_uid: Option<String>,
     companions: Vec<Companion>,
+}
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Nothing that holds the lock panics half-way through a change.
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
 }
 
 impl Scope {
@@ -111,7 +128,7 @@ impl KubernetesEngine {
             made: Mutex::default(),
             sweeps_companions,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), tasks: Arc::default() }
     }
 
     /// Tries whether the cluster would take this manifest, and changes nothing: rights, pod security, quotas and admission
@@ -127,7 +144,7 @@ impl Engine for KubernetesEngine {
         manifest: &'a RunnerManifest,
         jit_config: &'a Secret,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(Arc::clone(&self.inner).ensure(manifest, jit_config))
+        Box::pin(Arc::clone(&self.inner).ensure(&self.tasks, manifest, jit_config))
     }
 
     fn observe(&self) -> BoxStream<'static, Observation> {

@@ -43,10 +43,10 @@ impl Inner {
             let deleted = self.service.delete(Kind::Secret, &namespace, &name, secret.uid.as_deref(), None).await?;
             removed += usize::from(deleted);
         }
-        for HookPod { namespace, name, uid, runner, .. } in self.known.stray_hook_pods(controller) {
+        for HookPod { namespace, runner, .. } in self.known.stray_hook_pods(controller) {
             if !self.is_alive(&runner) {
-                let deleted = self.service.delete(Kind::Pod, &namespace, &name, Some(&uid), None).await?;
-                removed += usize::from(deleted);
+                // With what else its runner's workflows left: no secret of the runner's own tells of it any more.
+                removed += self.remove_hook_objects(&namespace, &runner, true).await?;
             }
         }
         if self.sweeps_companions {

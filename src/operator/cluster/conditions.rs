@@ -148,7 +148,7 @@ fn trouble(story: &Story) -> Option<(&'static str, String)> {
     }
     let refusals: Vec<String> = story.instances.iter().filter_map(|instance| instance.refused.clone()).collect();
     if !refusals.is_empty() {
-        return Some(("RunnersRefused", joined(refusals)));
+        return Some(("RunnersRefused", joined(&refusals)));
     }
     words(|instance| instance.failures > 0).map(|words| ("RunnersFail", words))
 }
