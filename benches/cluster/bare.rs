@@ -66,7 +66,9 @@ pub async fn run(place: &Place, count: u32) -> Duration {
     // Tasks of their own, as the operator's are.
     let made = join_all((0..count).map(|number| tokio::spawn(one(number)))).await;
     let took = started.elapsed();
-    made.into_iter().for_each(|made| made.expect("no panic"));
+    for made in made {
+        made.expect("no panic");
+    }
     let (now, ours) =
         (DeleteParams::default().grace_period(0), ListParams::default().labels("deskrun.dev/controller=test"));
     pods.delete_collection(&now, &ours).await.expect("the pods go");

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{ControlPlane, Options};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The operator's statuses come at most once a second: after twice that without a write there are no more.
 const QUIET: Duration = Duration::from_secs(3);
 const TICKS_PER_SECOND: f64 = 100.0;

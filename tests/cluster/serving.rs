@@ -181,11 +181,11 @@ async fn a_dead_github(cluster: Arc<Cluster>) {
 
 async fn a_hand_over(cluster: Arc<Cluster>) {
     let world = World::new(cluster).await;
-    let first = world.operator_called("first", Duration::from_secs(300));
+    let first = world.operator_called("first", Duration::from_mins(5));
     world.apply("ws", &json!({"minRunners": 1})).await;
     world.condition("ws", "Ready", "True").await;
     let idle = world.pods(1).await;
-    let second = world.operator_called("second", Duration::from_secs(300));
+    let second = world.operator_called("second", Duration::from_mins(5));
     let begun = Instant::now();
     first.stop().await;
     let leases: Api<Lease> = world.api();

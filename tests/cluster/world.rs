@@ -31,7 +31,7 @@ use crate::permissions::operator_client;
 use crate::support::simulated::{Manner, TaskRunner};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The Secret with credentials.
 pub const SECRET: &str = "github";
 /// The token that the simulator accepts.
@@ -142,7 +142,7 @@ impl World {
 
     /// An operator for this namespace.
     pub fn operator(&self) -> Running {
-        self.operator_called("operator-0", Duration::from_secs(300))
+        self.operator_called("operator-0", Duration::from_mins(5))
     }
 
     pub fn operator_called(&self, identity: &str, removal_limit: Duration) -> Running {

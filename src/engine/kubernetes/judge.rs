@@ -171,10 +171,12 @@ mod tests {
         .unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the rows read better")]
     fn own(state: Value) -> Value {
         json!([{"name": "runner", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state}])
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the rows read better")]
     fn init(name: &str, state: Value) -> Value {
         json!([{"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}])
     }

@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_busy_runner_is_waited_for_and_a_dead_github_is_not() {
-        let limit = Duration::from_secs(300);
+        let limit = Duration::from_mins(5);
         let (out, statuses) = watch::channel(status(RunnerPhase::Busy));
         let begun = Instant::now();
         let waiting = tokio::spawn(wait(pending(), vec![statuses], limit));
