@@ -66,6 +66,11 @@ impl Plan {
         let controller = Controller::at(Some(&self.place.socket()?))?;
         if let Some(report) = controller.status().await? {
             let asked = self.asked(input, &report.controller).await?;
+            if !report.unclaimed.is_empty() {
+                let words =
+                    format!("no scale set is served any more for these runners: {}", report.unclaimed.join(", "));
+                printer.note("note", &words)?;
+            }
             let (served, runners) = facts::of_report(&report);
             return Ok(compare(&asked, &served, &runners, Unnamed::LetGo));
         }

@@ -15,6 +15,7 @@ use crate::{Cluster, Trials};
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
         .test("up_without_an_operator_says_what_is_missing", up_without_an_operator)
+        .test("up_says_what_keeps_an_operator_from_running", an_image_that_cannot_be_pulled)
         .test("a_new_user_goes_up_looks_around_changes_things_and_goes_down", a_new_user)
         .test("the_doctor_looks_at_a_cluster_as_a_runner_would_see_it", a_sick_cluster)
 }
@@ -31,11 +32,11 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
     let secrets: Api<Secret> = Api::namespaced(cluster.control_plane.client(), runners);
     assert!(secrets.get_opt("metal-github").await.expect("an answer").is_none());
 
-    let late = user.deskrun(&[&up[..], &["--timeout", "10s"]].concat()).await;
+    let late = user.deskrun(&[&up[..], &["--timeout", "15s"]].concat()).await;
     assert_eq!(late.code, Some(1), "{}{}", late.stdout, late.stderr);
     let words = "error: runnerscaleset/metal in cli-runners is not ready: no operator has looked at it yet\n";
     assert!(late.stderr.contains(words), "{}", late.stderr);
-    assert!(late.stderr.contains("hint: waited for 10 s"), "{}", late.stderr);
+    assert!(late.stderr.contains("hint: waited for 15 s"), "{}", late.stderr);
     for made in [
         "namespace/cli-runners created",
         "namespace/cli-system created",
@@ -55,6 +56,18 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
     let again = user.deskrun(&[&up[..], &["--timeout", "1s"]].concat()).await;
     let changed: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     assert_eq!(changed, Vec::<&str>::new(), "a second time there is nothing to do: {}", again.stderr);
+}
+
+async fn an_image_that_cannot_be_pulled(cluster: Arc<Cluster>) {
+    let user = User::new(&cluster);
+    cluster.kubelet.behave("pull-system", |_| Fate::CannotPull);
+    user.write("none.yaml", "");
+    let up = ["up", "-f", "none.yaml", "-n", "pull-runners", "--operator-namespace", "pull-system", "--timeout", "8s"];
+    let late = user.deskrun(&up).await;
+    assert_eq!(late.code, Some(1), "{}{}", late.stdout, late.stderr);
+    let words = "error: deployment/deskrun in pull-system is not available: 0 of 1 pods are available\n";
+    assert!(late.stderr.contains(words), "{}", late.stderr);
+    assert!(late.stderr.contains("error: pod deskrun-") && late.stderr.contains("ImagePull"), "{}", late.stderr);
 }
 
 async fn a_new_user(cluster: Arc<Cluster>) {
@@ -88,7 +101,7 @@ async fn a_new_user(cluster: Arc<Cluster>) {
         )
     );
     let _watching = user.start(&["status", "--watch", "-n", namespace], "watched");
-    world.queue("metal", 1, "sleep 8");
+    world.queue("metal", 1, "sleep 15");
     let busy = |object: &kube::api::DynamicObject| {
         object.data["status"]["busyRunners"] == 1 && object.data["status"]["idleRunners"] == 1
     };

@@ -44,7 +44,7 @@ async fn a_busy_runner(cluster: Arc<Cluster>) {
     let _operator = world.operator();
     user.write("metal.yaml", &scale_set("metal", &format!("{}/acme", world.url)));
     user.succeeds(&["up", "--no-operator", "-f", "metal.yaml", "-n", namespace]).await;
-    world.queue("metal", 1, "sleep 12");
+    world.queue("metal", 1, "sleep 15");
     world.resource("metal", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
     let begun = Instant::now();
     let down = ["down", "-n", namespace, "--operator-namespace", namespace];

@@ -15,6 +15,8 @@ use crate::scale_set::RunnerName;
 
 /// More directories of one cache are not looked at: what holds for the first ones holds for the rest.
 const SLOTS: u32 = 4;
+/// Where a Nix daemon has its socket.
+const NIX_SOCKETS: &str = "/nix/var/nix/daemon-socket";
 
 pub(super) async fn look(engine: &EngineArguments, input: &Input) -> Vec<Finding> {
     let (needs, mut findings) = needs(input);
@@ -73,9 +75,13 @@ fn needs_of(specification: &Specification) -> Needs {
         for volume in manifest.pod["spec"]["volumes"].as_array().into_iter().flatten() {
             let text = |field: &str| volume["hostPath"][field].as_str().map(str::to_owned);
             let Some(path) = text("path") else { continue };
-            if seen.insert(path.clone()) {
-                paths.push(NeededPath { path, type_: text("type").unwrap_or_default() });
+            if !seen.insert(path.clone()) {
+                continue;
             }
+            // The directory is mounted; what matters is that the daemon listens in it.
+            let socket = path.ends_with(NIX_SOCKETS).then(|| format!("{path}/socket"));
+            paths.push(NeededPath { path, type_: text("type").unwrap_or_default() });
+            paths.extend(socket.map(|path| NeededPath { path, type_: "Socket".to_owned() }));
         }
     }
     Needs {
