@@ -218,13 +218,12 @@ impl World {
     /// Waits until a resource is such; it.
     pub async fn resource(&self, name: &str, what: &str, is: impl Fn(&DynamicObject) -> bool) -> DynamicObject {
         let condition = |object: Option<&DynamicObject>| object.is_some_and(&is);
-        match tokio::time::timeout(PATIENCE, await_condition(self.resources(), name, condition)).await {
-            Ok(found) => found.expect("the resource can be watched").expect("it is there"),
-            Err(_) => {
-                let object = self.resources().get_opt(name).await;
-                panic!("{name} never became {what}: {:#}\n{:#}", json!(object.ok()), self.simulator.ledger());
-            }
-        }
+        let waited = tokio::time::timeout(PATIENCE, await_condition(self.resources(), name, condition)).await;
+        let Ok(found) = waited else {
+            let object = self.resources().get_opt(name).await;
+            panic!("{name} never became {what}: {:#}\n{:#}", json!(object.ok()), self.simulator.ledger());
+        };
+        found.expect("the resource can be watched").expect("it is there")
     }
 
     /// Deletes a resource and waits until it is gone.
@@ -330,7 +329,9 @@ impl World {
     pub fn assert_each_ran_once(&self, ids: &[String]) {
         let ran = self.runner.ran.lock().expect("no panic").clone();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        ran.iter().for_each(|id| *counts.entry(id).or_default() += 1);
+        for id in &ran {
+            *counts.entry(id).or_default() += 1;
+        }
         for id in ids {
             assert_eq!(counts.get(id.as_str()), Some(&1), "job {id} ran so often: {:#}", self.simulator.ledger());
         }
