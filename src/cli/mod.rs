@@ -59,11 +59,11 @@ enum Command {
     Demo(demo::Demo),
     /// Show scale sets, runners, jobs and slots of the running controller, and why something waits
     Status(Box<status::Status>),
-    /// Write a scale set into the configuration folder, which `deskrun run` serves
+    /// Write a scale set into the configuration folder, which `deskrun run` serves; with `-n` or `--context`, into a cluster
     Add(Box<add::Add>),
-    /// Show the scale sets of the configuration folder
+    /// Show the scale sets of the configuration folder; with `-n` or `--context`, those of a cluster
     List(list::List),
-    /// Drain a scale set, delete it at GitHub, then its file
+    /// Drain a scale set, delete it at GitHub, then its file; with `-n` or `--context`, its object in a cluster
     Remove(Box<remove::Remove>),
     /// Put the operator and what files ask for into a cluster, and wait until it serves
     Up(Box<up::Up>),
