@@ -161,7 +161,7 @@ impl ScaleSetController {
             JobEvent::Available | JobEvent::Assigned => {}
             JobEvent::Started { runner_name, .. } => {
                 // Whatever made runners fail, it does not any more.
-                self.failures.clear();
+                self.failures.clear(now);
                 let queued = message.queued_at.map(|queued| seconds(queued, message.started_at.unwrap_or(now)));
                 self.shared.metrics.job_started(&self.specification.name, queued);
                 let Some(record) = self.records.get_mut(runner_name) else { return };

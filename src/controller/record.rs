@@ -171,7 +171,8 @@ impl Record {
             let code = if let RunnerPhase::Exited { code, .. } = phase { Some(*code) } else { None };
             let remains = if self.removal.is_some() { Remains::PodGoing } else { Remains::Pod };
             self.ended = Some(Ended { at: now, code, remains });
-            if let RunnerPhase::Failed { reason } = phase {
+            // What ends while it is being removed ends for that reason.
+            if let (RunnerPhase::Failed { reason }, None) = (phase, &self.removal) {
                 self.failure.get_or_insert_with(|| reason.clone());
             }
         }

@@ -386,7 +386,7 @@ impl ScaleSetController {
     fn respecify(&mut self) {
         let new = self.specifications.borrow_and_update().clone();
         let old = std::mem::replace(&mut self.specification, new);
-        self.failures.clear();
+        self.failures.clear(self.now());
         if let Some(line) = &self.github.listener {
             line.set_capacity(self.specification.limits.max);
         }
@@ -402,7 +402,7 @@ impl ScaleSetController {
     /// What GitHub refused is asked for anew: there are other credentials.
     fn take_heart(&mut self) {
         self.github.look_now();
-        self.failures.try_again();
+        self.failures.try_again(self.now());
         self.stock.wait_no_longer();
         if let Listing::NotBefore(at) = &mut self.listing {
             *at = Timestamp::MIN;

@@ -20,6 +20,8 @@ pub struct FailureHistory {
     last: Option<Timestamp>,
     words: String,
     stopped: Option<String>,
+    /// When things were last well or made anew.
+    since: Option<Timestamp>,
 }
 
 /// Whether runners may be created.
@@ -39,8 +41,11 @@ pub enum Creation {
 
 impl FailureHistory {
     /// Notes a runner that failed. Those that were created before an earlier failure was known say nothing new: a burst
-    /// that fails for one reason is one failure.
+    /// that fails for one reason is one failure. Those of a time before things were well say nothing at all.
     pub fn failed(&mut self, created_at: Timestamp, now: Timestamp, words: &str) {
+        if self.since.is_some_and(|since| created_at < since) {
+            return;
+        }
         words.clone_into(&mut self.words);
         if self.last.is_none_or(|last| created_at >= last) {
             self.failures += 1;
@@ -61,14 +66,14 @@ impl FailureHistory {
     }
 
     /// Notes a runner that works, or a new spec.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    pub fn clear(&mut self, now: Timestamp) {
+        *self = Self { since: Some(now), ..Self::default() };
     }
 
     /// Something was mended that may have been the reason: the next try need not wait. What no repetition mends stays.
-    pub fn try_again(&mut self) {
+    pub fn try_again(&mut self, now: Timestamp) {
         if self.stopped.is_none() {
-            self.clear();
+            self.clear(now);
         }
     }
 
@@ -133,8 +138,10 @@ mod tests {
         assert_eq!(waits, [0, 5, 10, 20, 40, 300, 300, 300]);
         assert!(history.is_exhausted());
         assert_eq!(history.creation(at(now)), Creation::OneAtATime);
-        history.clear();
+        history.clear(at(now));
         assert_eq!(history.creation(at(now)), Creation::Free);
+        history.failed(at(now - 1), at(now + 60), "an old runner whose removal took its time");
+        assert_eq!((history.count(), history.words()), (0, ""));
     }
 
     #[test]
@@ -150,7 +157,7 @@ mod tests {
     fn an_image_that_github_refuses_stops_creation_until_the_spec_changes() {
         let mut history = FailureHistory::default();
         history.stop("the image is too old");
-        history.try_again();
+        history.try_again(at(1000));
         assert_eq!(history.creation(at(i64::from(u32::MAX))), Creation::Stopped("the image is too old".to_owned()));
     }
 }

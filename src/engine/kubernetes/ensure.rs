@@ -62,33 +62,31 @@ impl Inner {
         let kept = self.companions.shared.keep(keys).await;
         let made = self.make_all(namespace, manifest, jit_config).await;
         drop(kept);
-        if let Err(Trouble::Call(error)) = &made {
-            if failure::misses_companion(error) {
-                self.companions.doubt(namespace);
-            }
-            if !self.made().contains_key(&manifest.name) && !unowned.is_empty() {
-                // It alone would have used them. What cannot be removed now goes with another runner.
-                let is_used = |companion: &_| self.uses(namespace, companion, Some(&manifest.name));
-                let controller = documents::controller(manifest);
-                let _ = self.companions.remove_unused(&self.service, namespace, controller, unowned, is_used).await;
-            }
+        if let Err(Trouble::Call(error)) = &made
+            && failure::misses_companion(error)
+        {
+            self.companions.doubt(namespace);
         }
         made
     }
 
     async fn make_all(&self, namespace: &str, manifest: &RunnerManifest, jit_config: &Secret) -> Result<(), Trouble> {
+        let companions = documents::unowned(manifest);
+        let controller = documents::controller(manifest).to_owned();
+        // Known before anything is there: a removal finds all of it, however far this comes.
+        let made = Made { namespace: namespace.to_owned(), controller, companions, ..Made::default() };
+        self.made().entry(manifest.name.clone()).or_insert(made);
         self.companions.apply(&self.service, namespace, manifest).await?;
         let secret = documents::secret(manifest, jit_config);
         let secret_uid = self.create(Kind::Secret, namespace, manifest, &secret).await?;
-        let companions = documents::unowned(manifest);
-        let controller = documents::controller(manifest).to_owned();
-        let made = Made { namespace: namespace.to_owned(), controller, secret_uid, pod_uid: None, companions };
-        self.made().insert(manifest.name.clone(), made);
+        self.note(&manifest.name, |made| made.secret_uid = secret_uid);
         let pod_uid = self.create(Kind::Pod, namespace, manifest, &documents::pod(manifest)).await?;
-        if let Some(made) = self.made().get_mut(&manifest.name) {
-            made.pod_uid = pod_uid;
-        }
+        self.note(&manifest.name, |made| made.pod_uid = pod_uid);
         Ok(())
+    }
+
+    fn note(&self, runner: &str, change: impl FnOnce(&mut Made)) {
+        self.made().get_mut(runner).map(change);
     }
 
     /// Makes an object, or finds that there is one already; its uid.

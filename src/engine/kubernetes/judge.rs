@@ -80,16 +80,18 @@ fn never_runs(pod: &Pod, status: &PodStatus) -> Option<String> {
     if failed.is_some() {
         return failed;
     }
-    if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+    matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")).then(|| {
         let words = words(status.reason.as_deref(), status.message.as_deref());
-        return Some(words.unwrap_or_else(|| "the pod ended, and no one knows how its containers did".to_owned()));
-    }
-    let deleted = pod.metadata.deletion_timestamp.is_some();
-    deleted.then(|| "its pod was deleted before the runner began".to_owned())
+        words.unwrap_or_else(|| "the pod ended, and no one knows how its containers did".to_owned())
+    })
 }
 
 /// What a start waits for, where the pod itself says it.
 fn waits_for(pod: &Pod, status: &PodStatus) -> Option<String> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        // Until its node confirms it, a container may still begin.
+        return Some("its pod is being deleted".to_owned());
+    }
     if let Some(scheduled) = condition(status, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
         return words(scheduled.reason.as_deref(), scheduled.message.as_deref());
     }
@@ -283,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_deleted_before_its_runner_began_never_runs() {
+    fn a_pod_that_is_being_deleted_is_there_until_its_node_says_otherwise() {
         let deleted = |status: Value| {
             let mut pod = pod(&status);
             pod.metadata.deletion_timestamp = pod.metadata.creation_timestamp.clone();
             runner(&pod).unwrap().phase
         };
-        assert_eq!(deleted(json!({"phase": "Pending"})), failed("its pod was deleted before the runner began"));
+        assert_eq!(deleted(json!({"phase": "Pending"})), starting("its pod is being deleted"));
         let runs = json!({"running": {"startedAt": "1970-01-01T00:01:40Z"}});
         let status = json!({"phase": "Running", "containerStatuses": own(runs)});
         assert!(matches!(deleted(status), RunnerPhase::Running { .. }), "it has its grace");

@@ -79,7 +79,7 @@ struct Inner {
     sweeps_companions: bool,
 }
 
-/// A runner of which this process made the secret, and perhaps the pod: the watch may not have shown it yet.
+/// A runner of which this process made something, or tried: the watch may not have shown it yet.
 #[derive(Clone, Debug, Default)]
 struct Made {
     namespace: String,

@@ -123,6 +123,7 @@ impl Inner {
         let noted = found.map(documents::noted_companions);
         let labels = found.and_then(|found| found.labels.as_ref());
         let controller = labels.and_then(|labels| labels.get(label::CONTROLLER)).cloned();
+        let controller = controller.or(made.as_ref().map(|made| made.controller.clone()));
         Ok(Some(Remains {
             namespace,
             controller: controller.unwrap_or_default(),
