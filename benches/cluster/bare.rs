@@ -25,6 +25,8 @@ use super::place::Place;
 
 /// As many calls to GitHub at a time as a controller makes.
 const CALLS_AT_A_TIME: usize = 32;
+/// As many writes to the API server at a time as an engine makes.
+const WRITES_AT_A_TIME: usize = 48;
 
 /// Makes so many runners and takes them out again; how long making took.
 pub async fn run(place: &Place, count: u32) -> Duration {
@@ -43,10 +45,11 @@ pub async fn run(place: &Place, count: u32) -> Duration {
         apply(&client, companion).await;
     }
     let turn = Arc::new(Semaphore::new(CALLS_AT_A_TIME));
+    let write = Arc::new(Semaphore::new(WRITES_AT_A_TIME));
     let started = Instant::now();
     let one = |number: u32| {
         let (service, pods, secrets, turn) = (service.clone(), pods.clone(), secrets.clone(), Arc::clone(&turn));
-        let prepared = Arc::clone(&prepared);
+        let (prepared, write) = (Arc::clone(&prepared), Arc::clone(&write));
         async move {
             let name = format!("bare-{number}");
             let permit = turn.acquire().await.expect("open");
@@ -58,13 +61,18 @@ pub async fn run(place: &Place, count: u32) -> Duration {
                 "stringData": {manifest.jit_config.key: config.encoded.expose()},
             });
             let secret = serde_json::from_value(secret).expect("a secret");
+            let permit = write.acquire().await.expect("open");
             secrets.create(&PostParams::default(), &secret).await.expect("the secret is made");
+            drop(permit);
             let pod = serde_json::from_value(manifest.pod).expect("a pod");
+            let _permit = write.acquire().await.expect("open");
             pods.create(&PostParams::default(), &pod).await.expect("the pod is made");
         }
     };
     // Tasks of their own, as the operator's are.
-    let made = join_all((0..count).map(|number| tokio::spawn(one(number)))).await;
+    let making = join_all((0..count).map(|number| tokio::spawn(one(number))));
+    // Looked at as the operator's are.
+    let (made, ()) = tokio::join!(making, place.until_pods(count as usize));
     let took = started.elapsed();
     for made in made {
         made.expect("no panic");

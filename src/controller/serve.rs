@@ -35,6 +35,11 @@ const HAND_OVER: SignedDuration = SignedDuration::from_secs(2);
 const BURIED: SignedDuration = SignedDuration::from_mins(10);
 /// Without anything to wait for: look at the world now and then all the same.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// A look at everything costs time for each record. With many of them news are taken together for so long for each, so that
+/// a burst is not looked at once for every event in it.
+const GATHER: Duration = Duration::from_micros(20);
+/// Below this it is not worth a pause.
+const GATHER_AT_LEAST: Duration = Duration::from_millis(1);
 /// A list of registrations that failed is asked for again after this.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
@@ -222,6 +227,10 @@ impl ScaleSetController {
             () = changed(Some(&mut self.slots_bell)) => {}
             () = self.changes.next() => self.take_heart(),
             () = sleep(wake) => {}
+        }
+        let pause = GATHER * u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        if pause > GATHER_AT_LEAST {
+            sleep(pause).await;
         }
         while let Ok(event) = self.events.try_recv() {
             self.learn(event);
