@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use deskrun::simulator::{JobRequest, Line, LineListener, Options as SimulatorOptions, Simulator};
+use deskrun::simulator::{JobRequest, Levers, Line, LineListener, Options as SimulatorOptions, Simulator};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
@@ -48,7 +48,10 @@ impl Place {
         let options = Options { audit: true, scheduler: false, ..Options::default() };
         let control_plane = ControlPlane::start(options).await.expect("a control plane; run `make tools`");
         let namespace = control_plane.namespace(&[]).await;
-        let simulator = Simulator::new(SimulatorOptions::default()).expect("the options are right");
+        // As GitHub does in a burst: several messages in one envelope.
+        let levers = Levers { batch_messages: true, ..Levers::default() };
+        let simulator = Simulator::new(SimulatorOptions { levers, ..SimulatorOptions::default() });
+        let simulator = simulator.expect("the options are right");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/acme", listener.local_addr().expect("an address"));
         let service = simulator.router().into_make_service_with_connect_info::<Line>();
