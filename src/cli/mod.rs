@@ -1,7 +1,6 @@
 //! The command line: arguments in, exit code out. One file per command; nothing is decided here.
 
 mod add;
-#[allow(dead_code, reason = "the commands that need it follow")]
 mod cluster;
 mod completions;
 mod crd;

@@ -101,9 +101,9 @@ impl Operator {
         Self { shared, observer, controller, background, served, leaving, served_changed, removals }
     }
 
-    /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as
-    /// `order` says. One that is on its way out is served again when it is out. Resources that [`Self::remove`] took out stay out until they are missing here once, or until their
-    /// removal has failed.
+    /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as `order`
+    /// says, or taken out if their resource is still wanted. One that is on its way out is served again when it is out.
+    /// Resources that [`Self::remove`] took out stay out until they are missing here once, or until their removal has failed.
     pub fn apply(&mut self, mut desired: Vec<Desired>, order: Order) {
         self.removals.retain(|resource, removal| {
             let wanted = desired.iter().any(|desired| desired.specification.resource == *resource);
