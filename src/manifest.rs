@@ -25,7 +25,7 @@ pub struct RunnerManifest {
     /// The slot this runner holds in each of its pools.
     pub slot: u32,
     /// The pod.
-    pub pod: Value,
+    pub pod: Arc<Value>,
     /// Objects that all runners of the scale set share: configuration, accounts, roles.
     pub companions: Arc<[Value]>,
     /// Where the pod looks for its JIT config.

@@ -13,9 +13,7 @@ use deskrun::scale_set::RunnerName;
 use deskrun::secret::Secret as Hidden;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -64,7 +62,7 @@ pub async fn run(place: &Place, count: u32) -> Duration {
             let permit = write.acquire().await.expect("open");
             secrets.create(&PostParams::default(), &secret).await.expect("the secret is made");
             drop(permit);
-            let pod = serde_json::from_value(manifest.pod).expect("a pod");
+            let pod = serde_json::from_value(Arc::unwrap_or_clone(manifest.pod)).expect("a pod");
             let _permit = write.acquire().await.expect("open");
             pods.create(&PostParams::default(), &pod).await.expect("the pod is made");
         }
@@ -77,10 +75,7 @@ pub async fn run(place: &Place, count: u32) -> Duration {
     for made in made {
         made.expect("no panic");
     }
-    let (now, ours) =
-        (DeleteParams::default().grace_period(0), ListParams::default().labels("deskrun.dev/controller=test"));
-    pods.delete_collection(&now, &ours).await.expect("the pods go");
-    secrets.delete_collection(&now, &ours).await.expect("the secrets go");
+    place.take_runners_out().await;
     took
 }
 

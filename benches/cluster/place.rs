@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deskrun::simulator::{JobRequest, Levers, Line, LineListener, Options as SimulatorOptions, Simulator};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -21,7 +24,7 @@ const QUIET: Duration = Duration::from_secs(3);
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Place {
-    pub control_plane: ControlPlane,
+    pub control_plane: Arc<ControlPlane>,
     pub namespace: String,
     pub simulator: Simulator,
     pub url: String,
@@ -44,9 +47,13 @@ impl Drop for Operator {
 }
 
 impl Place {
-    pub async fn new() -> Self {
+    pub async fn control_plane() -> Arc<ControlPlane> {
         let options = Options { audit: true, scheduler: false, ..Options::default() };
-        let control_plane = ControlPlane::start(options).await.expect("a control plane; run `make tools`");
+        Arc::new(ControlPlane::start(options).await.expect("a control plane; run `make tools`"))
+    }
+
+    /// A namespace of its own, with GitHub's side.
+    pub async fn on(control_plane: Arc<ControlPlane>) -> Self {
         let namespace = control_plane.namespace(&[]).await;
         // As GitHub does in a burst: several messages in one envelope.
         let levers = Levers { batch_messages: true, ..Levers::default() };
@@ -133,6 +140,16 @@ impl Place {
             }
         };
         tokio::time::timeout(PATIENCE, all).await.expect("all pods in time");
+    }
+
+    /// Takes out what was made, whoever made it.
+    pub async fn take_runners_out(&self) {
+        let client = self.control_plane.client();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
+        let secrets: Api<Secret> = Api::namespaced(client, &self.namespace);
+        let (now, ours) = (DeleteParams::default().grace_period(0), ListParams::default().labels("deskrun.dev/runner"));
+        pods.delete_collection(&now, &ours).await.expect("the pods go");
+        secrets.delete_collection(&now, &ours).await.expect("the secrets go");
     }
 
     /// Waits until the operator has not written for a while.

@@ -71,7 +71,7 @@ pub(super) fn stack(stack: &LayerStack) -> Vec<ShownLayer> {
 
 /// Companions first: the pod needs them.
 fn objects(manifest: &RunnerManifest) -> impl Iterator<Item = &Value> {
-    manifest.companions.iter().chain([&manifest.pod])
+    manifest.companions.iter().chain([&*manifest.pod])
 }
 
 fn explained_text(leaf: &Explained) -> String {

@@ -34,6 +34,17 @@ struct Known {
     is_complete: bool,
     /// Runners of no one that are being removed.
     leaving: BTreeSet<String>,
+    /// Which runners may have become no one's since that was looked at.
+    doubtful: Doubtful,
+}
+
+/// A burst brings thousands of changes, each of one runner: looking at all of them for each would cost more than making
+/// them.
+#[derive(Debug, Default)]
+enum Doubtful {
+    #[default]
+    All,
+    These(BTreeSet<String>),
 }
 
 impl Observer {
@@ -59,17 +70,27 @@ impl Observer {
 
     /// From now on a runner that no one asked for is no one's.
     pub fn all_are_subscribed(&self) {
-        self.known().is_complete = true;
+        let mut known = self.known();
+        known.is_complete = true;
+        known.doubtful = Doubtful::All;
     }
 
     /// Runners that have ended and belong to no one, each once.
     fn take_abandoned(&self) -> Vec<String> {
-        if !self.known().is_complete {
+        let mut known = self.known();
+        if !known.is_complete {
             return Vec::new();
         }
-        let ended = self.unclaimed().into_iter().filter(|runner| runner.phase.has_ended()).map(|runner| runner.name);
-        let mut known = self.known();
-        ended.filter(|runner| known.leaving.insert(runner.clone())).collect()
+        let doubtful = std::mem::replace(&mut known.doubtful, Doubtful::These(BTreeSet::new()));
+        let looked_at: Vec<&ObservedRunner> = match &doubtful {
+            Doubtful::All => known.runners.values().collect(),
+            Doubtful::These(names) => names.iter().filter_map(|name| known.runners.get(name)).collect(),
+        };
+        let abandoned =
+            |runner: &&ObservedRunner| runner.phase.has_ended() && known.is_unclaimed(runner, &self.controller);
+        let abandoned: Vec<String> =
+            looked_at.into_iter().filter(abandoned).map(|runner| runner.name.clone()).collect();
+        abandoned.into_iter().filter(|runner| known.leaving.insert(runner.clone())).collect()
     }
 
     async fn remove(self, engine: Arc<dyn Engine>, runner: String) {
@@ -78,7 +99,9 @@ impl Observer {
             Ok(()) => self.slots.release(&runner),
             Err(error) => tracing::warn!(runner, error = in_one_line(&error), "it stays for now"),
         }
-        self.known().leaving.remove(&runner);
+        let mut known = self.known();
+        known.leaving.remove(&runner);
+        known.doubt(runner);
     }
 
     /// The runners of a scale set from now on, beginning with a snapshot as soon as the engine has given one.
@@ -101,11 +124,7 @@ impl Observer {
     /// Runners of this controller that no one asked for: their scale sets are not served any more.
     pub fn unclaimed(&self) -> Vec<ObservedRunner> {
         let known = self.known();
-        let unclaimed = |runner: &&ObservedRunner| {
-            let claimed = known.subscribers.get(&key(runner)).is_some_and(|subscriber| !subscriber.is_closed());
-            runner.owner.controller == self.controller && !claimed
-        };
-        known.runners.values().filter(unclaimed).cloned().collect()
+        known.runners.values().filter(|runner| known.is_unclaimed(runner, &self.controller)).cloned().collect()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -123,6 +142,7 @@ impl Known {
         match observation {
             Observation::Snapshot(runners) => {
                 self.runners = runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
+                self.doubtful = Doubtful::All;
                 (self.reachable, self.trouble) = (true, None);
                 for (subscription, sender) in &self.subscribers {
                     let _ = sender.send(self.of(subscription, controller));
@@ -132,6 +152,7 @@ impl Known {
                 if runner.owner.controller == controller {
                     self.tell(&key(&runner), Observation::Changed(runner.clone()));
                 }
+                self.doubt(runner.name.clone());
                 self.runners.insert(runner.name.clone(), runner);
             }
             Observation::Gone(name) => {
@@ -147,7 +168,22 @@ impl Known {
             }
         }
         // Whoever does not listen any more serves no more.
+        let before = self.subscribers.len();
         self.subscribers.retain(|_, sender| !sender.is_closed());
+        if self.subscribers.len() < before {
+            self.doubtful = Doubtful::All;
+        }
+    }
+
+    fn doubt(&mut self, runner: String) {
+        if let Doubtful::These(runners) = &mut self.doubtful {
+            runners.insert(runner);
+        }
+    }
+
+    fn is_unclaimed(&self, runner: &ObservedRunner, controller: &str) -> bool {
+        let claimed = || self.subscribers.get(&key(runner)).is_some_and(|subscriber| !subscriber.is_closed());
+        runner.owner.controller == controller && !claimed()
     }
 
     fn tell(&self, subscription: &Subscription, observation: Observation) {

@@ -37,7 +37,7 @@ const BURIED: SignedDuration = SignedDuration::from_mins(10);
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// A look at everything costs time for each record. With many of them news are taken together for so long for each, so that
 /// a burst is not looked at once for every event in it.
-const GATHER: Duration = Duration::from_micros(20);
+const GATHER: Duration = Duration::from_micros(40);
 /// Below this it is not worth a pause.
 const GATHER_AT_LEAST: Duration = Duration::from_millis(1);
 /// A list of registrations that failed is asked for again after this.

@@ -87,7 +87,7 @@ impl PreparedRunner {
         RunnerManifest {
             name: runner.name.as_str().to_owned(),
             slot: runner.slot,
-            pod: self.pod.fill(&filling),
+            pod: Arc::new(self.pod.fill(&filling)),
             companions: Arc::clone(&self.companions),
             jit_config: SecretKey { name: runner.name.as_str().to_owned(), key: JIT_CONFIG_KEY },
         }

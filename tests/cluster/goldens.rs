@@ -138,7 +138,7 @@ async fn rehearse(client: Client, namespace: &str, pod: &Value, objects: &[Value
         jit_config: SecretKey { name: name.clone(), key: JIT_CONFIG_KEY },
         name,
         slot: 0,
-        pod: pod.clone(),
+        pod: pod.clone().into(),
         companions: objects.iter().filter(|object| object["kind"] != "Pod").cloned().collect(),
     };
     KubernetesEngine::new(client, Scope::Namespace(namespace.to_owned())).rehearse(&manifest).await

@@ -47,11 +47,12 @@ fn spec(host: &Path) -> String {
 fn manifest(host: &Path) -> RunnerManifest {
     let mut manifest = pipeline::manifest(&spec(host), EngineKind::Podman, SLOT).expect("a manifest");
     // The machine of this test has no Nix: what a spec cannot change lies in the test's folder as well.
-    let volumes = manifest.pod["spec"]["volumes"].as_array_mut().expect("a list");
+    let pod = std::sync::Arc::make_mut(&mut manifest.pod);
+    let volumes = pod["spec"]["volumes"].as_array_mut().expect("a list");
     let profiles = volumes.iter_mut().find(|volume| volume["name"] == "nix-profiles").expect("profiles");
     profiles["hostPath"]["path"] = json!(host.join("nix-profiles"));
     // The stand-in would end at once: no GitHub is here.
-    let runner = &mut manifest.pod["spec"]["containers"][0];
+    let runner = &mut pod["spec"]["containers"][0];
     let stay = json!({"name": "DESKRUN_STAND_IN_MISBEHAVE", "value": "never-online"});
     runner["env"].as_array_mut().expect("a list").push(stay);
     manifest

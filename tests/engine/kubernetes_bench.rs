@@ -166,8 +166,8 @@ impl Breakable for KubernetesBench {
 /// The bench's pod, in a namespace, with a note of what it does.
 pub fn manifest_in(namespace: &str, runner: &Runner) -> RunnerManifest {
     let mut manifest = podman_bench::manifest(runner);
-    manifest.pod["metadata"]["namespace"] = json!(namespace);
-    manifest.pod["metadata"]["annotations"][BEHAVIOUR] = json!(format!("{:?}", runner.behaviour));
+    Arc::make_mut(&mut manifest.pod)["metadata"]["namespace"] = json!(namespace);
+    Arc::make_mut(&mut manifest.pod)["metadata"]["annotations"][BEHAVIOUR] = json!(format!("{:?}", runner.behaviour));
     let mut files = manifest.companions[0].clone();
     files["metadata"]["namespace"] = json!(namespace);
     manifest.companions = [files].into();

@@ -52,7 +52,7 @@ async fn a_job_costs_five_writes_and_no_read(bench: &KubernetesBench) {
     for number in 0..3 {
         let runner = runner("cheap", Behaviour::Waits);
         let mut manifest = manifest_in(&namespace, &runner);
-        manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
+        Arc::make_mut(&mut manifest.pod)["metadata"]["ownerReferences"] = json!([owner]);
         manifest.companions = [shared(&namespace, &owner)].into();
         engine.ensure(&manifest, &secret()).await.unwrap();
         watcher.until_running(&runner.name).await;
@@ -78,8 +78,8 @@ async fn what_runners_share_is_applied_once_and_again_when_it_is_missed(bench: &
     let owner = owner(bench, &namespace).await;
     let manifest = |fate: &'static str| {
         let mut manifest = manifest_in(&namespace, &runner("shares", Behaviour::Waits));
-        manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
-        manifest.pod["metadata"]["annotations"]["test/behaviour"] = json!(fate);
+        Arc::make_mut(&mut manifest.pod)["metadata"]["ownerReferences"] = json!([owner]);
+        Arc::make_mut(&mut manifest.pod)["metadata"]["annotations"]["test/behaviour"] = json!(fate);
         manifest.companions = [shared(&namespace, &owner)].into();
         manifest
     };
@@ -126,7 +126,7 @@ async fn what_runners_share_and_no_resource_owns_goes_with_the_last_of_them(benc
     maps.create(&PostParams::default(), &map).await.unwrap();
     let claim = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "precious"}]);
     claims.companions = [].into();
-    claims.pod["metadata"]["annotations"]["deskrun.dev/companions"] = json!(claim.to_string());
+    Arc::make_mut(&mut claims.pod)["metadata"]["annotations"]["deskrun.dev/companions"] = json!(claim.to_string());
     engine.ensure(&claims, &secret()).await.unwrap();
     engine.remove(&claims.name, GRACE).await.unwrap();
     assert!(maps.get_opt("precious").await.unwrap().is_some());
@@ -138,7 +138,7 @@ async fn what_an_owner_has_goes_with_it(bench: &KubernetesBench) {
     let owner = owner(bench, &namespace).await;
     let runner = runner("owned", Behaviour::Waits);
     let mut manifest = manifest_in(&namespace, &runner);
-    manifest.pod["metadata"]["ownerReferences"] = json!([owner]);
+    Arc::make_mut(&mut manifest.pod)["metadata"]["ownerReferences"] = json!([owner]);
     manifest.companions = [shared(&namespace, &owner)].into();
     engine.ensure(&manifest, &secret()).await.unwrap();
     let mut watcher = Watcher::new(&engine).await;
@@ -158,7 +158,7 @@ async fn what_the_cluster_refuses_is_told_with_the_way_out(bench: &KubernetesBen
     let baseline = bench.control_plane.namespace(&[("pod-security.kubernetes.io/enforce", "baseline")]).await;
     let one = runner("refused", Behaviour::Waits);
     let mut manifest = manifest_in(&baseline, &one);
-    manifest.pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
     let engine = bench.engine_in(&baseline);
     let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
     let hint = format!("kubectl label namespace {baseline} pod-security.kubernetes.io/enforce=privileged");
@@ -170,11 +170,11 @@ async fn what_the_cluster_refuses_is_told_with_the_way_out(bench: &KubernetesBen
 
     let open = bench.control_plane.namespace(&[]).await;
     let mut manifest = manifest_in(&open, &one);
-    manifest.pod["spec"]["containers"][0]["securityContexts"] = json!({});
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["securityContexts"] = json!({});
     let error = bench.engine_in(&open).ensure(&manifest, &secret()).await.unwrap_err();
     refused(&error, "securityContexts", "");
     manifest = manifest_in(&open, &one);
-    manifest.pod["spec"]["containers"][0]["volumeMounts"][0]["name"] = json!("absent");
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["volumeMounts"][0]["name"] = json!("absent");
     let error = bench.engine_in(&open).ensure(&manifest, &secret()).await.unwrap_err();
     refused(&error, "`spec.containers[0].volumeMounts[0].name`", "");
 
@@ -210,7 +210,7 @@ async fn a_start_that_waits_says_for_what(bench: &KubernetesBench) {
     let make = |change: &dyn Fn(&mut Value)| {
         let runner = runner("waits", Behaviour::Waits);
         let mut manifest = manifest_in(&namespace, &runner);
-        change(&mut manifest.pod);
+        change(Arc::make_mut(&mut manifest.pod));
         manifest
     };
     let pulls = make(&|pod| pod["metadata"]["annotations"]["test/behaviour"] = json!("CannotPull"));
@@ -294,7 +294,7 @@ async fn what_workflows_made_goes_with_their_runner(bench: &KubernetesBench) {
         (runner("hooks", Behaviour::Waits), runner("hooks", Behaviour::Waits), runner("hooks", Behaviour::Waits));
     for runner in [&killed, &other] {
         let mut manifest = manifest_in(&namespace, runner);
-        manifest.pod["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(hooks.clone());
+        Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(hooks.clone());
         engine.ensure(&manifest, &secret()).await.unwrap();
         hook_objects(bench, &namespace, runner).await;
     }
@@ -330,8 +330,8 @@ async fn a_runner_on_a_lost_node_is_unknown_and_cannot_be_removed(bench: &Kubern
     bench.kubelet.add_node(Node::new("node-away").labelled("role", "away").tainted("role", "away")).await;
     let runner = runner("away", Behaviour::Waits);
     let mut manifest = manifest_in(&namespace, &runner);
-    manifest.pod["spec"]["nodeSelector"] = json!({"role": "away"});
-    manifest.pod["spec"]["tolerations"] = json!([{"key": "role", "operator": "Exists"}]);
+    Arc::make_mut(&mut manifest.pod)["spec"]["nodeSelector"] = json!({"role": "away"});
+    Arc::make_mut(&mut manifest.pod)["spec"]["tolerations"] = json!([{"key": "role", "operator": "Exists"}]);
     engine.ensure(&manifest, &secret()).await.unwrap();
     let mut watcher = Watcher::new(&engine).await;
     watcher.until_running(&runner.name).await;
@@ -379,9 +379,9 @@ async fn a_rehearsal_finds_what_would_be_refused_and_makes_nothing(bench: &Kuber
     let account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "own", "namespace": baseline}});
     manifest.companions = [manifest.companions[0].clone(), account].into();
-    manifest.pod["spec"]["serviceAccountName"] = json!("own");
+    Arc::make_mut(&mut manifest.pod)["spec"]["serviceAccountName"] = json!("own");
     engine.rehearse(&manifest).await.unwrap();
-    manifest.pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
     let error = engine.rehearse(&manifest).await.unwrap_err();
     assert!(error.hint().unwrap_or_default().contains("pod-security.kubernetes.io/enforce=privileged"), "{error:?}");
     assert_eq!(bench.objects(&baseline).await, Vec::<String>::new());

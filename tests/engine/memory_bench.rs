@@ -78,7 +78,10 @@ impl Bench for MemoryBench {
     fn manifest(&self, runner: &Runner) -> RunnerManifest {
         let mut manifest = podman_bench::manifest(runner);
         let behaviour = json!({"name": BEHAVIOUR, "value": format!("{:?}", runner.behaviour)});
-        manifest.pod["spec"]["containers"][0]["env"].as_array_mut().expect("a list").push(behaviour);
+        Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["env"]
+            .as_array_mut()
+            .expect("a list")
+            .push(behaviour);
         manifest
     }
 

@@ -242,7 +242,7 @@ pub fn manifest(runner: &Runner) -> RunnerManifest {
     RunnerManifest {
         name: name.clone(),
         slot: *slot,
-        pod,
+        pod: pod.into(),
         companions: [files].into(),
         jit_config: SecretKey { name: name.clone(), key: JIT_CONFIG_KEY },
     }

@@ -98,7 +98,7 @@ async fn a_volume_that_runners_share_goes_with_the_last_of_them(bench: &PodmanBe
     let one = bench.manifest(&first);
     let mut other = bench.manifest(&second);
     other.companions = one.companions.clone();
-    other.pod["spec"]["volumes"][1] = one.pod["spec"]["volumes"][1].clone();
+    Arc::make_mut(&mut other.pod)["spec"]["volumes"][1] = one.pod["spec"]["volumes"][1].clone();
     for manifest in [&one, &other] {
         engine.ensure(manifest, &secret()).await.unwrap();
     }
@@ -115,9 +115,9 @@ async fn what_podman_refuses_is_told_with_its_reason_and_leaves_nothing(bench: &
     let with = |volume: serde_json::Value| {
         let runner = runner("refused", Behaviour::Waits);
         let mut manifest = bench.manifest(&runner);
-        manifest.pod["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+        Arc::make_mut(&mut manifest.pod)["spec"]["volumes"].as_array_mut().unwrap().push(volume);
         let mount = json!({"name": "more", "mountPath": "/more"});
-        manifest.pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
+        Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
         (runner, manifest)
     };
     let (runner, manifest) = with(json!({"name": "more", "hostPath": {"path": "/no/such", "type": "Directory"}}));
@@ -127,17 +127,17 @@ async fn what_podman_refuses_is_told_with_its_reason_and_leaves_nothing(bench: &
     assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
 
     let (runner, mut manifest) = with(json!({"name": "more", "emptyDir": {}}));
-    manifest.pod["spec"]["containers"][0]["image"] = json!("localhost/no-such-image:1");
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["image"] = json!("localhost/no-such-image:1");
     let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
     assert!(matches!(&error, EngineError::Failed { message, .. } if message.contains("no-such-image")), "{error:?}");
     // The names of these are the runner's, so a second try begins anew.
     assert_eq!(bench.leftovers(&runner.name).await, Vec::<String>::new());
-    manifest.pod["spec"]["containers"][0]["image"] = json!(deskrun::demo::IMAGE);
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["image"] = json!(deskrun::demo::IMAGE);
     engine.ensure(&manifest, &secret()).await.unwrap();
     engine.remove(&runner.name, GRACE).await.unwrap();
 
     let (runner, mut manifest) = with(json!({"name": "more", "emptyDir": {}}));
-    manifest.pod["spec"]["containers"][0]["command"] = json!(["/no/such/command"]);
+    Arc::make_mut(&mut manifest.pod)["spec"]["containers"][0]["command"] = json!(["/no/such/command"]);
     let error = engine.ensure(&manifest, &secret()).await.unwrap_err();
     assert!(matches!(&error, EngineError::Failed { message, .. } if message.contains("/no/such/command")), "{error:?}");
     assert!(!format!("{error:?}").contains(secret().expose()));

@@ -38,7 +38,7 @@ pub fn manifest(text: &str, engine: EngineKind, slot: u32) -> Result<RunnerManif
 
 /// All objects of a manifest.
 pub fn objects(manifest: &RunnerManifest) -> Vec<Value> {
-    manifest.companions.iter().chain([&manifest.pod]).cloned().collect()
+    manifest.companions.iter().chain([&*manifest.pod]).cloned().collect()
 }
 
 /// What the runner container mounts at a target: the mount and its volume.

@@ -2,9 +2,11 @@
 //!
 //! The manifest itself is sent as `render` made it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::super::label;
@@ -82,10 +84,13 @@ pub(super) fn secret(manifest: &RunnerManifest, jit_config: &Secret) -> Value {
 }
 
 /// The pod.
-pub(super) fn pod(manifest: &RunnerManifest) -> Value {
-    let mut pod = manifest.pod.clone();
+pub(super) fn pod(manifest: &RunnerManifest) -> Cow<'_, Value> {
+    if unowned(manifest).is_empty() {
+        return Cow::Borrowed(&manifest.pod);
+    }
+    let mut pod = (*manifest.pod).clone();
     note_companions(&mut pod["metadata"], manifest);
-    pod
+    Cow::Owned(pod)
 }
 
 fn note_companions(metadata: &mut Value, manifest: &RunnerManifest) {
@@ -99,15 +104,15 @@ fn note_companions(metadata: &mut Value, manifest: &RunnerManifest) {
     metadata["annotations"][COMPANIONS] = json!(json!(shared).to_string());
 }
 
-/// What an object is noted to share with others.
-pub(super) fn noted_companions(metadata: &ObjectMeta) -> Vec<Companion> {
-    let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(COMPANIONS));
+/// What an object with these annotations is noted to share with others.
+pub(super) fn noted_companions(annotations: Option<&BTreeMap<String, String>>) -> Vec<Companion> {
+    let noted = annotations.and_then(|annotations| annotations.get(COMPANIONS));
     noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default()
 }
 
 /// A pod that is only tried: its accounts may not be there yet, and without one of that name no pod is admitted.
 pub(super) fn rehearsed_pod(manifest: &RunnerManifest) -> Value {
-    let mut pod = manifest.pod.clone();
+    let mut pod = (*manifest.pod).clone();
     let made = |object: &&Value| object["kind"] == "ServiceAccount";
     let accounts = manifest.companions.iter().filter(made).map(|account| &account["metadata"]["name"]);
     if accounts.into_iter().any(|account| *account == pod["spec"]["serviceAccountName"])
@@ -131,6 +136,8 @@ pub(super) fn of_runner(runner: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::manifest::{JIT_CONFIG_KEY, SecretKey};
 
@@ -139,12 +146,12 @@ mod tests {
         RunnerManifest {
             name: "r1".to_owned(),
             slot: 0,
-            pod: json!({
+            pod: Arc::new(json!({
                 "metadata": {
                     "name": "r1", "namespace": "ci", "labels": {label::RUNNER: "r1"}, "ownerReferences": owners,
                 },
                 "spec": {"serviceAccountName": "hooks"},
-            }),
+            })),
             companions: [account].into(),
             jit_config: SecretKey { name: "r1".to_owned(), key: JIT_CONFIG_KEY },
         }
@@ -163,12 +170,12 @@ mod tests {
     #[test]
     fn a_pod_and_a_secret_without_an_owner_remember_what_they_share() {
         let alone = manifest(&json!([]));
-        for object in [pod(&alone), secret(&alone, &Secret::new("config"))] {
-            let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-            assert_eq!(noted_companions(&metadata), [Companion::of(&alone.companions[0])]);
+        for object in [pod(&alone).into_owned(), secret(&alone, &Secret::new("config"))] {
+            let annotations = serde_json::from_value(object["metadata"]["annotations"].clone()).unwrap();
+            assert_eq!(noted_companions(Some(&annotations)), [Companion::of(&alone.companions[0])]);
         }
         let owned = manifest(&json!([{"uid": "u"}]));
-        assert_eq!(pod(&owned), owned.pod);
+        assert_eq!(*pod(&owned), *owned.pod);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::super::{Observation, ObservedRunner, RunnerPhase};
 use super::pods::{HookPod, Read, RunnerPod, read};
+use super::watched::WatchedPod;
 
 /// What there is, and who wants to hear of it.
 #[derive(Debug)]
@@ -86,14 +87,14 @@ impl Known {
     }
 
     /// Learns what the watch shows.
-    pub(super) fn learn(&self, event: Event<Pod>) {
+    pub(super) fn learn(&self, event: Event<WatchedPod>) {
         let mut state = self.state();
         match event {
             Event::Init => {
                 state.listings += 1;
                 state.listing = Some(Default::default());
             }
-            Event::InitApply(pod) => {
+            Event::InitApply(WatchedPod(pod)) => {
                 let (runners, hook_pods) = state.listing.get_or_insert_default();
                 match read(&pod) {
                     Some(Read::Runner(runner)) => drop(runners.insert(runner.observed.name.clone(), *runner)),
@@ -102,12 +103,12 @@ impl Known {
                 }
             }
             Event::InitDone => state.has_listed(),
-            Event::Apply(pod) => match read(&pod) {
+            Event::Apply(WatchedPod(pod)) => match read(&pod) {
                 Some(Read::Runner(runner)) => state.changed(*runner),
                 Some(Read::Hook(pod)) => drop(state.hook_pods.insert(pod.uid.clone(), pod)),
                 None => {}
             },
-            Event::Delete(pod) => state.gone(&pod),
+            Event::Delete(WatchedPod(pod)) => state.gone(&pod),
         }
         drop(state);
         self.ring();
@@ -136,10 +137,14 @@ impl Known {
         }
     }
 
-    /// Runners that start and do not say what they wait for.
-    pub(super) fn unexplained(&self) -> Vec<RunnerPod> {
+    /// Uids of runners that start and do not say what they wait for.
+    pub(super) fn unexplained(&self) -> BTreeSet<String> {
         let waits = |runner: &&RunnerPod| matches!(runner.observed.phase, RunnerPhase::Starting { waiting: None });
-        self.state().runners.values().filter(waits).cloned().collect()
+        self.state().runners.values().filter(waits).map(|runner| runner.uid.clone()).collect()
+    }
+
+    pub(super) fn of_uid(&self, uid: &str) -> Option<RunnerPod> {
+        self.state().runners.values().find(|runner| runner.uid == uid).cloned()
     }
 
     pub(super) fn runner(&self, name: &str) -> Option<RunnerPod> {

@@ -25,6 +25,7 @@ mod rehearse;
 mod remove;
 mod service;
 mod sweep;
+mod watched;
 mod watching;
 
 use std::collections::BTreeMap;

@@ -48,7 +48,7 @@ pub(super) fn read(pod: &Pod) -> Option<Read> {
             namespace,
             uid,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            companions: documents::noted_companions(metadata),
+            companions: documents::noted_companions(metadata.annotations.as_ref()),
             uses_hooks: documents::uses_hooks(pod),
             speaks: judge::speaks(pod).map(str::to_owned),
             observed,

@@ -34,18 +34,20 @@ pub(super) async fn explain(service: &Service, known: &Known, companions: &Compa
         bell.borrow_and_update();
         let starting = known.unexplained();
         let now = Instant::now();
-        due.retain(|uid, _| starting.iter().any(|runner| runner.uid == *uid));
-        for runner in &starting {
-            due.entry(runner.uid.clone()).or_insert((now + FIRST, FIRST));
+        due.retain(|uid, _| starting.contains(uid));
+        for uid in starting {
+            due.entry(uid).or_insert((now + FIRST, FIRST));
         }
-        let is_due = |runner: &&RunnerPod| due.get(&runner.uid).is_some_and(|(at, _)| *at <= now);
-        let asked: Vec<&RunnerPod> = starting.iter().filter(is_due).take(AT_A_TIME).collect();
-        for runner in asked {
-            if let Some((at, wait)) = due.get_mut(&runner.uid) {
+        let asked: Vec<String> =
+            due.iter().filter(|(_, (at, _))| *at <= now).take(AT_A_TIME).map(|(uid, _)| uid.clone()).collect();
+        for uid in asked {
+            if let Some((at, wait)) = due.get_mut(&uid) {
                 *wait = (*wait * 2).min(LONGEST);
                 *at = now + *wait;
             }
-            ask(service, known, companions, runner).await;
+            if let Some(runner) = known.of_uid(&uid) {
+                ask(service, known, companions, &runner).await;
+            }
         }
         let Some(next) = due.values().map(|(at, _)| *at).min() else {
             if bell.changed().await.is_err() {

@@ -13,7 +13,7 @@ use super::super::{EngineError, RunnerPhase, label};
 use super::documents::Companion;
 use super::failure::{ENGINE, failure};
 use super::pods::{HOOK_OF, HookPod};
-use super::service::{CallError, Kind};
+use super::service::{CallError, Kind, Metadata};
 use super::{Inner, documents};
 
 const CALL: &str = "remove a runner";
@@ -114,13 +114,13 @@ impl Inner {
             let Some(namespace) = secrets.into_iter().find_map(|secret| secret.namespace) else { return Ok(None) };
             namespace
         };
-        let own = |metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+        let own = |metadata: &Metadata| {
             metadata.labels.as_ref().and_then(|labels| labels.get(label::RUNNER)).is_some_and(|of| of == runner)
         };
         let pod = self.service.metadata(Kind::Pod, &namespace, runner).await?.filter(own);
         let secret = self.service.metadata(Kind::Secret, &namespace, runner).await?.filter(own);
         let found = pod.as_ref().or(secret.as_ref());
-        let noted = found.map(documents::noted_companions);
+        let noted = found.map(|found| documents::noted_companions(found.annotations.as_ref()));
         let labels = found.and_then(|found| found.labels.as_ref());
         let controller = labels.and_then(|labels| labels.get(label::CONTROLLER)).cloned();
         let controller = controller.or(made.as_ref().map(|made| made.controller.clone()));

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::Scope;
+use super::watched::WatchedPod;
 
 /// Under this name server-side apply remembers what is ours.
 const FIELD_MANAGER: &str = "deskrun";
@@ -65,10 +66,21 @@ pub(super) struct Service {
     resources: Mutex<BTreeMap<(String, String), ApiResource>>,
 }
 
+/// What of an object's metadata is asked for. The rest is not even read: who wrote which field is most of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Metadata {
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) uid: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
-    metadata: ObjectMeta,
+    metadata: Metadata,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +145,7 @@ impl Service {
         namespace: &str,
         object: &Value,
         tried_only: bool,
-    ) -> Result<ObjectMeta, CallError> {
+    ) -> Result<Metadata, CallError> {
         let tried = if tried_only { "&dryRun=All" } else { "" };
         let uri = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{tried}", path(kind, Some(namespace)));
         let answer: Answer = self.write(Method::POST, &uri, "application/json", object).await?;
@@ -182,7 +194,7 @@ impl Service {
         kind: Kind,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<ObjectMeta>, CallError> {
+    ) -> Result<Option<Metadata>, CallError> {
         let uri = format!("{}/{name}", path(kind, Some(namespace)));
         match self.call::<Answer>(request(Method::GET, &uri, METADATA, None)?).await {
             Ok(answer) => Ok(Some(answer.metadata)),
@@ -197,7 +209,7 @@ impl Service {
         kind: Kind,
         namespace: Option<&str>,
         labels: &str,
-    ) -> Result<Vec<ObjectMeta>, CallError> {
+    ) -> Result<Vec<Metadata>, CallError> {
         let path = path(kind, namespace.or(self.scope.namespace()));
         let (mut all, mut next) = (Vec::new(), String::new());
         loop {
@@ -264,8 +276,11 @@ impl Service {
     }
 
     /// All pods with this label, and what becomes of them.
-    pub(super) fn watch_pods(&self, labels: &str) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> + use<> {
-        let api: Api<Pod> = match self.scope.namespace() {
+    pub(super) fn watch_pods(
+        &self,
+        labels: &str,
+    ) -> impl Stream<Item = watcher::Result<watcher::Event<WatchedPod>>> + use<> {
+        let api: Api<WatchedPod> = match self.scope.namespace() {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };

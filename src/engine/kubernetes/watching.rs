@@ -85,7 +85,7 @@ async fn follow(service: &Service, known: &Known, companions: &Companions) -> Op
                 match &event {
                     Event::Init => lists = true,
                     Event::InitDone => lists = false,
-                    Event::Apply(pod) => doubt_what_it_misses(pod, companions),
+                    Event::Apply(pod) => doubt_what_it_misses(&pod.0, companions),
                     Event::InitApply(_) | Event::Delete(_) => {}
                 }
                 known.learn(event);

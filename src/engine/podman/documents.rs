@@ -21,7 +21,7 @@ pub(super) const INIT_CONTAINERS: &str = "deskrun.dev/init-containers";
 /// characters, which a path or two exceed: so the slot's pools become a label. Unlike a cluster, Podman allows any text
 /// there.
 pub(super) fn stream(manifest: &RunnerManifest) -> String {
-    let mut pod = manifest.pod.clone();
+    let mut pod = (*manifest.pod).clone();
     let annotations = pod["metadata"]["annotations"].as_object_mut();
     let pools = annotations.and_then(|annotations| annotations.remove(label::SLOT_POOLS));
     let init: Vec<Value> = list(&pod["spec"]["initContainers"]).map(|container| container["name"].clone()).collect();
