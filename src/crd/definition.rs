@@ -56,8 +56,8 @@ fn columns() -> Value {
     }
     json!([
         column("Mode", "string", ".spec.containerMode"),
-        column("Min", "integer", ".spec.minRunners"),
-        column("Max", "integer", ".spec.maxRunners"),
+        column("Min", "integer", ".status.minRunners"),
+        column("Max", "integer", ".status.maxRunners"),
         column("Runners", "integer", ".status.runners"),
         column("Busy", "integer", ".status.busyRunners"),
         column("Jobs", "integer", ".status.jobs"),

@@ -16,6 +16,12 @@ pub struct RunnerScaleSetStatus {
     /// `Ready`, `Registered`, `Listening`, `Degraded` and `LabelsPending`, each with a reason and words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Idle runners that each instance keeps ready, by the spec that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_runners: Option<u32>,
+    /// The most runners of each instance, by the spec that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_runners: Option<u32>,
     /// Runners there are, in any phase.
     pub runners: u32,
     /// Runners that wait for a job.

@@ -53,6 +53,8 @@ pub(super) fn describe(story: &Story, before: &RunnerScaleSetStatus, now: Timest
     RunnerScaleSetStatus {
         observed_generation: Some(story.generation),
         conditions,
+        min_runners: story.instances.first().map_or(before.min_runners, |instance| Some(instance.min_runners)),
+        max_runners: story.instances.first().map_or(before.max_runners, |instance| Some(instance.max_runners)),
         runners: story.instances.iter().map(|instance| runners(instance, is_there)).sum(),
         idle_runners: count(&[RunnerPhase::Idle]),
         busy_runners: count(&[RunnerPhase::Busy, RunnerPhase::Finishing]),
@@ -227,6 +229,7 @@ mod tests {
             phase: ServingPhase::Listening,
             scale_set_id: Some(7),
             jobs: Some(1),
+            max_runners: 8,
             runners: vec![
                 runner("a", RunnerPhase::Busy),
                 runner("b", RunnerPhase::Idle),
@@ -250,6 +253,7 @@ mod tests {
         assert_eq!(holds(&status, "Degraded"), (false, "AsExpected".to_owned()));
         let counts = (status.runners, status.idle_runners, status.busy_runners, status.pending_runners, status.jobs);
         assert_eq!(counts, (3, 1, 1, 1, Some(1)));
+        assert_eq!((status.min_runners, status.max_runners), (Some(0), Some(8)), "also where the spec says neither");
         assert_eq!(status.instances[0].scale_set_id, Some(7));
     }
 
