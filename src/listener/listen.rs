@@ -230,7 +230,12 @@ impl Listener {
             if verdict == Verdict::Gone {
                 return End::Gone(error);
             }
-            if self.wait(&error, failures).await.is_none() {
+            let waited = if failures == 1 && trouble::may_pass(&error) {
+                self.wait_out(&error).await
+            } else {
+                self.wait(&error, failures).await
+            };
+            if waited.is_none() {
                 return End::Stopped;
             }
             if verdict != Verdict::Unrelated || failures % FAILURES_BEFORE_REFRESH == 0 {
@@ -262,6 +267,14 @@ impl Listener {
     async fn wait(&mut self, error: &GitHubError, failures: u32) -> Option<()> {
         let wait = trouble::wait(error, failures, self.environment.now(), self.environment.fraction());
         self.wait_in(trouble::phase(error), wait).await
+    }
+
+    /// Waits after a failure that most likely is a single one. It is not published: that all is well again is known only
+    /// after the next answer, and a poll without news is held for most of a minute.
+    async fn wait_out(&mut self, error: &GitHubError) -> Option<()> {
+        let wait = trouble::wait(error, 1, self.environment.now(), self.environment.fraction());
+        tracing::info!(scale_set = self.scale_set, ?wait, error = in_one_line(error), "a poll failed");
+        self.pause(wait).await
     }
 
     async fn wait_in(&mut self, phase: Phase, wait: Duration) -> Option<()> {

@@ -50,6 +50,11 @@ pub(super) fn is_final(error: &GitHubError) -> bool {
     error.status().is_some() && error.not_before().is_none() && !error.is_retryable() && !may_be_the_session
 }
 
+/// Whether a failure is likely to be a single one: of the network, or of one machine of the service's.
+pub(super) fn may_pass(error: &GitHubError) -> bool {
+    Verdict::of(error) == Verdict::Unrelated && error.is_retryable() && error.not_before().is_none()
+}
+
 /// How long to wait after so many failures in a row; `fraction` is the jitter, 0 to 1.
 pub(super) fn wait(error: &GitHubError, failures: u32, now: Timestamp, fraction: f64) -> Duration {
     /// GitHub is asked anew by whoever comes first.

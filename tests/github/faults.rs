@@ -147,3 +147,21 @@ async fn a_delivery_is_published_although_it_cannot_be_acknowledged() {
         ears.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_single_poll_that_fails_is_not_told_and_a_second_one_is() {
+    for (failures, is_told) in [(1, false), (2, true)] {
+        let world = World::new(Generation::Broker, 9);
+        let scale_set = world.scale_set().await;
+        let mut ears = world.listen(scale_set.id, "deskrun");
+        ears.until_listening(&world).await;
+        world.fault("poll", Trigger::Next(failures), Action::DropAfter);
+        let told = ears.demand.wait_for(|demand| demand.phase != Phase::Listening);
+        // Longer than a poll is held.
+        let told = tokio::time::timeout(Duration::from_mins(3), told).await.is_ok();
+        assert_eq!(told, is_told, "{failures} failures");
+        world.queue(1);
+        ears.until_assigned(&world, 1).await;
+        ears.close().await;
+    }
+}
