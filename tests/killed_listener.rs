@@ -12,7 +12,7 @@ use deskrun::github::{
     ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, HttpOptions, Identity, NewScaleSet,
     over_http,
 };
-use deskrun::listener::{Demand, Listener, Outlets, SessionFile};
+use deskrun::listener::{Demand, FileMemory, Listener, Outlets};
 use deskrun::secret::Secret;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -51,7 +51,7 @@ async fn listen(url: &str, file: &Path) {
     let (news, _news) = mpsc::unbounded_channel();
     let (_stop, stop) = watch::channel(false);
     let outlets = Outlets { capacity, demand: demand_out, news, stop };
-    let memory = Arc::new(SessionFile(file.to_owned()));
+    let memory = Arc::new(FileMemory(file.to_owned()));
     let listener = Listener::new(service, environment, scale_set, "deskrun".to_owned(), memory, outlets);
     tokio::spawn(listener.run());
     while demand.changed().await.is_ok() {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::events::NotFound;
 use super::specification::Specification;
 use crate::github::{ActionsService, Environment, ScaleSet};
-use crate::listener::{Demand, JobNews, Listener, Outlets, Phase, SessionMemory};
+use crate::listener::{Demand, JobNews, Listener, Memory, Outlets, Phase};
 
 /// GitHub says "not found" in outages as well: only after so long is the scale set looked for anew.
 const MISSING_FOR: SignedDuration = SignedDuration::from_secs(60);
@@ -122,7 +122,7 @@ impl AtGitHub {
         service: ActionsService,
         environment: Environment,
         owner: &str,
-        memory: Arc<dyn SessionMemory>,
+        memory: Arc<dyn Memory>,
         specification: &Specification,
     ) {
         let Some(scale_set) = &self.scale_set else { return };

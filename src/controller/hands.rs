@@ -181,23 +181,39 @@ impl Hands {
         self.tell(Event::Registrations(self.service.runners().await.map_err(|error| in_one_line(&error))));
     }
 
-    /// Finds the scale set at GitHub, or makes it.
-    pub(super) async fn find_scale_set(self, group: String, new: NewScaleSet) {
-        match self.find_or_create(&group, new).await {
+    /// Finds the scale set at GitHub, or makes it. `known` is the id it had last.
+    pub(super) async fn find_scale_set(self, known: Option<i64>, group: String, new: NewScaleSet) {
+        match self.find_or_create(known, &group, new).await {
             Ok(scale_set) => self.tell(Event::ScaleSetFound(scale_set)),
             Err(not_found) => self.tell(Event::ScaleSetMissing(not_found)),
         }
     }
 
-    async fn find_or_create(&self, group: &str, new: NewScaleSet) -> Result<ScaleSet, NotFound> {
+    async fn find_or_create(&self, known: Option<i64>, group: &str, new: NewScaleSet) -> Result<ScaleSet, NotFound> {
         let group_id = self.service.runner_group(group).await?;
         let runner_group_id = group_id
             .ok_or_else(|| format!("there is no runner group `{group}`: make it at GitHub, or change `runnerGroup`"))
             .map_err(|words| NotFound { words, not_before: None })?;
         let new = NewScaleSet { runner_group_id, ..new };
+        if let Some(found) = self.of_id(known, &new.name).await? {
+            if found.runner_group_id == runner_group_id {
+                return Ok(found);
+            }
+            // Another group was wanted while no one served it: a second scale set of that name would be made there.
+            tracing::info!(scale_set = new.name, group, "the scale set is moved to another runner group");
+            return Ok(self.service.update_scale_set(found.id, None, Some(runner_group_id)).await?);
+        }
         match self.service.find_scale_set(runner_group_id, &new.name).await? {
             Some(found) => Ok(found),
             None => Ok(self.service.create_scale_set(&new).await?),
+        }
+    }
+
+    /// The scale set of an id, if it has this name: an id that was written down may be anyone's by now.
+    async fn of_id(&self, id: Option<i64>, name: &str) -> Result<Option<ScaleSet>, GitHubError> {
+        match id {
+            Some(id) => Ok(self.service.scale_set(id).await?.filter(|found| found.name == name)),
+            None => Ok(None),
         }
     }
 
@@ -219,11 +235,18 @@ impl Hands {
         }
     }
 
-    /// Takes the scale set out of GitHub; one whose id was never heard is looked for. Tried for a while.
-    pub(super) async fn delete_scale_set(&self, id: Option<i64>, group: &str, name: &str) -> Result<(), String> {
+    /// Takes the scale set out of GitHub; one that was not looked for yet is found by the id it had last, or by its name.
+    /// Tried for a while.
+    pub(super) async fn delete_scale_set(
+        &self,
+        id: Option<i64>,
+        known: Option<i64>,
+        group: &str,
+        name: &str,
+    ) -> Result<(), String> {
         let mut last = String::new();
         for wait in FORGET_WAITS {
-            match self.delete_once(id, group, name).await {
+            match self.delete_once(id, known, group, name).await {
                 Ok(()) => return Ok(()),
                 Err(error) => last = in_one_line(&error),
             }
@@ -232,18 +255,31 @@ impl Hands {
         Err(last)
     }
 
-    async fn delete_once(&self, id: Option<i64>, group: &str, name: &str) -> Result<(), GitHubError> {
+    async fn delete_once(
+        &self,
+        id: Option<i64>,
+        known: Option<i64>,
+        group: &str,
+        name: &str,
+    ) -> Result<(), GitHubError> {
         let id = match id {
             Some(id) => Some(id),
-            None => match self.service.runner_group(group).await? {
-                Some(group) => self.service.find_scale_set(group, name).await?.map(|found| found.id),
-                // A scale set cannot be in a group that is not there.
-                None => None,
-            },
+            None => self.look_up(known, group, name).await?.map(|found| found.id),
         };
         match id {
             Some(id) => self.service.delete_scale_set(id).await,
             None => Ok(()),
+        }
+    }
+
+    async fn look_up(&self, known: Option<i64>, group: &str, name: &str) -> Result<Option<ScaleSet>, GitHubError> {
+        if let Some(found) = self.of_id(known, name).await? {
+            return Ok(Some(found));
+        }
+        match self.service.runner_group(group).await? {
+            Some(group) => self.service.find_scale_set(group, name).await,
+            // A scale set cannot be in a group that is not there.
+            None => Ok(None),
         }
     }
 

@@ -18,7 +18,10 @@ impl ScaleSetController {
     pub(super) fn learn(&mut self, event: Event) {
         let now = self.now();
         match event {
-            Event::ScaleSetFound(scale_set) => self.github.found(scale_set),
+            Event::ScaleSetFound(scale_set) => {
+                self.memory.keep_scale_set(Some(scale_set.id));
+                self.github.found(scale_set);
+            }
             Event::ScaleSetMissing(not_found) => {
                 let reason = &not_found.words;
                 tracing::warn!(scale_set = self.specification.name, reason, "the scale set cannot be served yet");

@@ -60,7 +60,7 @@ impl ScaleSetController {
         }
         self.tasks.abort_all();
         self.give_slots_back();
-        self.publish_end();
+        self.publish_end(self.order() == Order::Remove && left.is_empty());
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     }
 
@@ -89,7 +89,9 @@ impl ScaleSetController {
         let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);
         let Specification { name, runner_group, .. } = &*self.specification;
         tokio::select! {
-            deleted = self.hands.delete_scale_set(known, runner_group, name) => deleted,
+            deleted = self.hands.delete_scale_set(known, self.memory.scale_set(), runner_group, name) => {
+                deleted.inspect(|()| self.memory.keep_scale_set(None))
+            }
             () = revoked(&mut self.orders) => Err("the controller was ended first".to_owned()),
         }
     }

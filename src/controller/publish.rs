@@ -24,8 +24,8 @@ impl ScaleSetController {
         });
     }
 
-    pub(super) fn publish_end(&self) {
-        self.status.send_modify(|status| status.phase = ServingPhase::Stopped);
+    pub(super) fn publish_end(&self, taken_out: bool) {
+        self.status.send_modify(|status| (status.phase, status.taken_out) = (ServingPhase::Stopped, taken_out));
     }
 
     fn describe(&self, now: Timestamp) -> ScaleSetStatus {
@@ -51,6 +51,7 @@ impl ScaleSetController {
             prepared: self.stock.is_ready(),
             slot_pools: specification.slot_pools.clone(),
             runners: self.records.values().map(describe).collect(),
+            taken_out: false,
         }
     }
 

@@ -21,7 +21,7 @@ use super::status::ScaleSetStatus;
 use super::stock::Stock;
 use crate::engine::{Engine, Observation};
 use crate::github::{ActionsService, Changes, Environment, NewScaleSet};
-use crate::listener::{Phase, SessionMemory};
+use crate::listener::{Memory, Phase};
 use crate::metrics::Metrics;
 use crate::render::RunnerIdentity;
 use crate::scale_set::RunnerName;
@@ -93,7 +93,7 @@ pub struct ScaleSetController {
     observations: mpsc::UnboundedReceiver<Observation>,
     pub(super) orders: watch::Receiver<Order>,
     pub(super) status: watch::Sender<ScaleSetStatus>,
-    memory: Arc<dyn SessionMemory>,
+    pub(super) memory: Arc<dyn Memory>,
     events: mpsc::UnboundedReceiver<Event>,
     slots_bell: watch::Receiver<u64>,
     /// Other credentials, or another way to GitHub.
@@ -138,7 +138,7 @@ impl ScaleSetController {
         observations: mpsc::UnboundedReceiver<Observation>,
         orders: watch::Receiver<Order>,
         status: watch::Sender<ScaleSetStatus>,
-        memory: Arc<dyn SessionMemory>,
+        memory: Arc<dyn Memory>,
     ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let hands = Hands {
@@ -341,7 +341,8 @@ impl ScaleSetController {
                 runner_group_id: 0,
                 labels: self.specification.labels.clone(),
             };
-            self.tasks.spawn(self.hands.clone().find_scale_set(self.specification.runner_group.clone(), new));
+            let (known, group) = (self.memory.scale_set(), self.specification.runner_group.clone());
+            self.tasks.spawn(self.hands.clone().find_scale_set(known, group, new));
         }
         if self.github.scale_set.is_some() && self.github.listener.is_none() {
             let (service, environment) = (self.hands.service.clone(), self.shared.environment.clone());

@@ -46,6 +46,9 @@ pub struct ScaleSetStatus {
     pub slot_pools: Vec<String>,
     /// Its runners.
     pub runners: Vec<RunnerStatus>,
+    /// Whether it has been taken out for good, and nothing is left of it.
+    #[serde(default)]
+    pub taken_out: bool,
 }
 
 /// What a scale set's controller is doing.

@@ -148,9 +148,15 @@ impl ActionsService {
         Ok(first(found))
     }
 
-    /// The scale set of an id.
+    /// The scale set of an id; `None` if there is none, or none that these credentials may see: whoever remembers an id has
+    /// the name as well, and a look for that tells an outage apart.
     pub async fn scale_set(&self, id: i64) -> Result<Option<ScaleSet>, GitHubError> {
-        self.read("look up the scale set", Method::GET, &format!("{SCALE_SETS}/{id}"), &[], None).await
+        let found = self.read("look up the scale set", Method::GET, &format!("{SCALE_SETS}/{id}"), &[], None).await;
+        match found {
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+            Ok(found) => Ok(Some(found)),
+        }
     }
 
     /// Makes a scale set; if someone else was faster, theirs is taken.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backoff;
 use super::book::Book;
 use super::demand::{Demand, JobNews, Phase};
-use super::session_memory::SessionMemory;
+use super::memory::Memory;
 use super::trouble::{self, Verdict};
 use crate::causes::in_one_line;
 use crate::github::{ActionsService, Changes, Environment, Exception, GitHubError, MessageSession, Poll};
@@ -34,7 +34,7 @@ pub struct Listener {
     pub(super) environment: Environment,
     scale_set: i64,
     owner: String,
-    memory: Arc<dyn SessionMemory>,
+    memory: Arc<dyn Memory>,
     pub(super) outlets: Outlets,
     pub(super) book: Book,
     pub(super) demand: Demand,
@@ -77,7 +77,7 @@ impl Listener {
         environment: Environment,
         scale_set: i64,
         owner: String,
-        memory: Arc<dyn SessionMemory>,
+        memory: Arc<dyn Memory>,
         outlets: Outlets,
     ) -> Self {
         let (changes, book, demand) = (service.changes(), Book::default(), Demand::default());
@@ -120,7 +120,7 @@ impl Listener {
                     return self.publish_phase(Phase::Closed);
                 }
                 End::Gone(error) => {
-                    self.memory.keep(None);
+                    self.memory.keep_session(None);
                     error
                 }
                 // Its id is kept: before a new one is opened it is closed, if it is still there.
@@ -144,7 +144,7 @@ impl Listener {
 
     /// A session that this controller left behind would block it for a minute and a half.
     async fn close_predecessor(&self) {
-        if let Some(id) = self.memory.recall() {
+        if let Some(id) = self.memory.session() {
             self.close(&id).await;
         }
     }
@@ -160,7 +160,7 @@ impl Listener {
             };
             let error = match opened {
                 Ok(session) => {
-                    self.memory.keep(Some(&session.id));
+                    self.memory.keep_session(Some(&session.id));
                     self.learn(session.statistics);
                     self.publish_phase(Phase::Listening);
                     return Some(session);
@@ -273,7 +273,12 @@ impl Listener {
     /// after the next answer, and a poll without news is held for most of a minute.
     async fn wait_out(&mut self, error: &GitHubError) -> Option<()> {
         let wait = trouble::wait(error, 1, self.environment.now(), self.environment.fraction());
-        tracing::info!(scale_set = self.scale_set, ?wait, error = in_one_line(error), "a poll failed");
+        tracing::info!(
+            scale_set = self.scale_set,
+            ?wait,
+            error = in_one_line(error),
+            "a call failed, and is made again"
+        );
         self.pause(wait).await
     }
 
@@ -295,7 +300,7 @@ impl Listener {
 
     async fn close(&self, id: &str) {
         match timeout(CLOSING, MessageSession::close_by_id(&self.service, self.scale_set, id)).await {
-            Ok(Ok(())) => self.memory.keep(None),
+            Ok(Ok(())) => self.memory.keep_session(None),
             Ok(Err(error)) => {
                 tracing::warn!(error = in_one_line(&error), "a message session could not be closed; it is tried again");
             }

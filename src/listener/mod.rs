@@ -9,9 +9,10 @@ mod book;
 mod demand;
 mod handle;
 mod listen;
-mod session_memory;
+mod memory;
 mod trouble;
 
 pub use demand::{Demand, JobNews, Phase};
 pub use listen::{Listener, Outlets};
-pub use session_memory::{SessionFile, SessionMemory, Volatile};
+pub(crate) use memory::is_session_id;
+pub use memory::{FileMemory, Memory, Volatile};

@@ -131,7 +131,7 @@ impl Operator {
                     });
                     served
                 }
-                _ => self.serve(desired),
+                _ => self.serve(desired, Order::Serve),
             };
             self.served.insert(key, served);
         }
@@ -146,7 +146,17 @@ impl Operator {
         self.served_changed.send_replace(());
     }
 
-    fn serve(&self, desired: Desired) -> Served {
+    /// Takes out a scale set that a former process served and that no resource wants any more: no job of it is taken, busy
+    /// runners are waited for.
+    pub fn take_out(&mut self, dropped: Desired) {
+        if !self.served.contains_key(&dropped.key()) {
+            let served = self.serve(dropped, Order::Remove);
+            self.leaving.push(served);
+            self.served_changed.send_replace(());
+        }
+    }
+
+    fn serve(&self, desired: Desired, order: Order) -> Served {
         let predecessors: Vec<_> = self.leaving_as(&desired.key()).map(Served::make_way).collect();
         let Desired { specification, service, memory } = desired;
         let service = service.on_its_own();
@@ -162,7 +172,7 @@ impl Operator {
         // At once where no one else hears of its runners: they are no one's otherwise.
         let observations = predecessors.is_empty().then(|| observer.subscribe(subscription.clone()));
         let (specifications, specifications_in) = watch::channel(Arc::new(specification));
-        let (orders, orders_in) = watch::channel(Order::Serve);
+        let (orders, orders_in) = watch::channel(order);
         let (shared, its_service) = (self.shared.clone(), service.clone());
         let task = tokio::spawn(async move {
             for predecessor in predecessors {

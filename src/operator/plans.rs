@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::controller::Specification;
 use crate::github::ActionsService;
-use crate::listener::SessionMemory;
+use crate::listener::Memory;
 
 /// A scale set to be served, and the way to GitHub.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Desired {
     pub specification: Specification,
     /// The client; scale sets of one scope share its connection.
     pub service: ActionsService,
-    /// Remembers the message session across restarts.
-    pub memory: Arc<dyn SessionMemory>,
+    /// Remembers ids across restarts.
+    pub memory: Arc<dyn Memory>,
 }
 
 impl Desired {

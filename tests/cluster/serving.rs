@@ -1,6 +1,7 @@
 //! The operator against a real API server: from nothing to running jobs and back, and through everything that happens on
 //! the way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("a_wrong_spec_is_said_and_the_last_good_one_stays_in_force", a_wrong_spec)
         .test("a_deletion_does_not_wait_for_a_dead_github_for_ever", a_dead_github)
         .test("a_successor_begins_within_three_seconds_of_a_graceful_stop", a_hand_over)
+        .test("scale_sets_that_were_dropped_while_no_one_led_are_taken_out", scale_sets_dropped_meanwhile)
         .test("a_killed_leader_costs_no_job_in_a_burst_of_a_hundred", a_killed_leader)
         .test("an_api_server_that_restarts_and_watches_that_expire_cost_no_job", an_api_server_that_restarts)
         .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
@@ -205,6 +207,37 @@ async fn a_hand_over(cluster: Arc<Cluster>) {
     let jobs = world.queue("ws", 3, "true");
     world.until_jobs_end().await;
     world.assert_each_ran_once(&jobs);
+    world.delete("ws").await;
+    world.assert_nothing_left().await;
+    second.stop().await;
+}
+
+async fn scale_sets_dropped_meanwhile(cluster: Arc<Cluster>) {
+    let world = World::new(cluster).await;
+    let first = world.operator();
+    world.apply("ws", &json!({"instances": 3, "maxRunners": 1})).await;
+    world.condition("ws", "Ready", "True").await;
+    let jobs = world.queue("ws-3", 1, "sleep 600");
+    let is_busy = |world: &World| world.jobs().iter().any(|job| job["status"] == "running");
+    world.until("a busy runner", is_busy).await;
+    first.stop().await;
+    world.apply("ws", &json!({"instances": 1, "maxRunners": 1})).await;
+    let second = world.operator();
+    let names = |world: &World| -> BTreeSet<String> {
+        let ledger = world.simulator.ledger();
+        let all = ledger["scaleSets"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let only = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|&name| name.to_owned()).collect() };
+    world.until("the end of what is idle", |world| names(world) == only(&["ws-1", "ws-3"])).await;
+    assert!(is_busy(&world), "it was not waited for");
+    assert!(world.simulator.cancel(&jobs[0]));
+    world.until("the end of what was busy", |world| names(world) == only(&["ws-1"])).await;
+    world.assert_each_ran_once(&jobs);
+    let is_told = |object: &kube::api::DynamicObject| {
+        object.data["status"]["instances"].as_array().is_some_and(|instances| instances.len() == 1)
+    };
+    world.resource("ws", "told of one instance", is_told).await;
     world.delete("ws").await;
     world.assert_nothing_left().await;
     second.stop().await;

@@ -37,6 +37,46 @@ async fn jobs_that_fail_and_jobs_beyond_the_maximum_all_get_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runner_group_that_was_changed_while_no_one_served_moves_the_scale_set() {
+    let mut world = World::new(&Wish::default(), Manner::default());
+    let group = world.make_runner_group("builders").await;
+    let mut first = world.start();
+    let is_listening = |world: &World| world.simulator.ledger()["sessions"].as_array().map(Vec::len) == Some(1);
+    world.until("a session", &first, is_listening).await;
+    world.end(&mut first).await;
+    world.specification.runner_group = "builders".to_owned();
+    let mut next = world.start();
+    world.until("a session", &next, is_listening).await;
+    let scale_sets = world.simulator.ledger()["scaleSets"].clone();
+    let groups: Vec<Option<i64>> =
+        scale_sets.as_array().expect("a list").iter().map(|one| one["runnerGroupId"].as_i64()).collect();
+    assert_eq!(groups, [Some(group)], "{scale_sets:#}");
+    world.queue(1, "true");
+    world.until_jobs_end(&next).await;
+    let left = next.end(Order::Remove).await;
+    assert_eq!(left, []);
+    assert_eq!(world.simulator.ledger()["scaleSets"].as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_was_kept_and_means_another_scale_set_now_is_not_believed() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let new = deskrun::github::NewScaleSet { name: "other".to_owned(), runner_group_id: 1, labels: Vec::new() };
+    let other = world.service.create_scale_set(&new).await.expect("a scale set").id;
+    for strange in [other, 4711] {
+        world.memory.keep_scale_set(Some(strange));
+        let mut operator = world.start();
+        world.queue(1, "true");
+        world.until_jobs_end(&operator).await;
+        assert_ne!(world.memory.scale_set(), Some(strange));
+        assert_eq!(operator.end(Order::Remove).await, []);
+        assert_eq!(world.memory.scale_set(), None);
+    }
+    let names = world.simulator.ledger()["scaleSets"].clone();
+    assert_eq!(names.as_array().map(Vec::len), Some(1), "{names:#}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn spare_runners_are_kept_ready_and_taken_out_at_the_end() {
     let world = World::new(&Wish { min: 2, ..Wish::default() }, Manner::default());
     let mut operator = world.start();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deskrun::controller::{Order, ScaleSetStatus, Shared, Slots, Specification};
 use deskrun::engine::memory::MemoryEngine;
 use deskrun::github::{ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, Transport};
-use deskrun::listener::{SessionMemory, Volatile};
+use deskrun::listener::{Memory, Volatile};
 use deskrun::manifest::EngineKind;
 use deskrun::metrics::Metrics;
 use deskrun::operator::{Desired, Operator};
@@ -14,6 +14,7 @@ use deskrun::secret::Secret;
 use deskrun::simulator::{Action, JobRequest, Options, Rule, Simulator, Trigger};
 use rand::SeedableRng;
 use serde_json::Value;
+use tower::ServiceExt;
 
 use crate::support::pipeline;
 use crate::support::simulated::{Manner, TaskRunner, transport};
@@ -30,7 +31,7 @@ pub struct World {
     pub runner: TaskRunner,
     pub shared: Shared,
     pub service: ActionsService,
-    pub memory: Arc<dyn SessionMemory>,
+    pub memory: Arc<dyn Memory>,
     pub specification: Specification,
 }
 
@@ -118,6 +119,15 @@ impl World {
 
     pub fn fault(&self, route: &str, on: Trigger, action: Action) {
         self.simulator.add_faults(vec![Rule { route: route.to_owned(), on, action }]);
+    }
+
+    /// Makes a runner group at GitHub; its id.
+    pub async fn make_runner_group(&self, name: &str) -> i64 {
+        let body = serde_json::json!({"scope": "/acme", "name": name}).to_string();
+        let request = http::Request::post("http://127.0.0.1/control/groups").body(body.into()).expect("a request");
+        let answer = transport(&self.simulator).oneshot(request).await.expect("an answer");
+        let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
+        answer["id"].as_i64().unwrap_or_else(|| panic!("{answer}"))
     }
 
     /// Waits, in simulated time, until something is so; looks whenever anything may have changed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deskrun::listener::{Phase, SessionFile};
+use deskrun::listener::{FileMemory, Phase};
 use deskrun::simulator::Generation;
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ async fn a_killed_listener_resumes_at_once_through_the_id_it_kept() {
     let scale_set = world.scale_set().await;
     // Nothing of the killed one is left but its file, as after `kill -9`.
     let folder = tempfile::tempdir().unwrap();
-    let memory = || Arc::new(SessionFile(folder.path().join("metal.session")));
+    let memory = || Arc::new(FileMemory(folder.path().join("metal.session")));
     let mut killed = world.listen_with(scale_set.id, "deskrun", memory());
     killed.until_listening(&world).await;
     world.queue(1);

@@ -8,7 +8,7 @@ use deskrun::github::{
     ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Environment, Identity, NewScaleSet, ScaleSet, Transport,
     counted,
 };
-use deskrun::listener::{Demand, JobNews, Listener, Outlets, Phase, SessionMemory, Volatile};
+use deskrun::listener::{Demand, JobNews, Listener, Memory, Outlets, Phase, Volatile};
 use deskrun::secret::Secret;
 use deskrun::simulator::{Action, Generation, JobRequest, Options, Rule, Simulator, Trigger};
 use rand::SeedableRng;
@@ -91,7 +91,7 @@ impl World {
         self.listen_with(scale_set, owner, Arc::new(Volatile::default()))
     }
 
-    pub fn listen_with(&self, scale_set: i64, owner: &str, memory: Arc<dyn SessionMemory>) -> Ears {
+    pub fn listen_with(&self, scale_set: i64, owner: &str, memory: Arc<dyn Memory>) -> Ears {
         let (capacity, capacity_in) = watch::channel(1000);
         let (demand_out, demand) = watch::channel(Demand::default());
         let (news_out, news) = mpsc::unbounded_channel();

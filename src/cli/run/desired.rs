@@ -82,7 +82,7 @@ impl Sources {
                     );
                 }
                 let key = specification.key();
-                let memory = Arc::new(self.place.session(&key));
+                let memory = Arc::new(self.place.memory(&key));
                 let desired = Desired { specification, service: service.clone(), memory };
                 anyhow::ensure!(
                     all.iter().all(|other: &Desired| other.key() != key),

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use sha2::{Digest, Sha256};
 
-use crate::listener::SessionFile;
+use crate::listener::FileMemory;
 
 /// What a command is told about the place of a controller that runs in its own process.
 #[derive(Clone, Debug, Args)]
@@ -77,9 +77,9 @@ impl Place {
         format!("deskrun-{}", self.controller)
     }
 
-    /// Where a scale set's session is remembered.
-    pub(super) fn session(&self, key: &str) -> SessionFile {
-        SessionFile(self.state.join("sessions").join(format!("{}.session", hash(key, 8))))
+    /// Where a scale set's ids are remembered.
+    pub(super) fn memory(&self, key: &str) -> FileMemory {
+        FileMemory(self.state.join("scale-sets").join(hash(key, 8)))
     }
 
     /// Listens for `deskrun status`, for the user alone.

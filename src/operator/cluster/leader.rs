@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Api, DynamicObject};
-use kube::runtime::events::{EventType, Recorder};
+use kube::runtime::events::Recorder;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use super::case::{Case, Removal};
 use super::credentials::credentials;
+use super::memory::Ids;
 use super::publish::{self, Publisher};
 use super::references::{Lookup, Reference, References};
-use super::removal::{self, Outcome};
+use super::removal::Outcome;
 use super::resource::{Resource, api_resource};
 use super::resources::Resources;
-use super::session::Sessions;
 use super::wanted::{Fault, Prepared, Reader, ServiceKey, Verdict};
 use super::{Settings, finalizer};
 use crate::causes;
@@ -29,81 +30,36 @@ use crate::github::{ActionsService, ConfigUrl, ConfigUrlOptions, HttpOptions, Id
 use crate::operator::{Desired, Handle, Operator};
 
 /// A removal that failed, or a finalizer that could not be written, is tried again after this.
-const AGAIN: Duration = Duration::from_secs(10);
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
 /// Serves the resources of a cluster. Dropped, it leaves everything as `kill -9` would.
 pub(super) struct Leader {
-    settings: Settings,
-    operator: Handle,
-    bell: Arc<Notify>,
+    pub(super) settings: Settings,
+    pub(super) operator: Handle,
+    pub(super) bell: Arc<Notify>,
     resources: Resources,
     references: References,
     reader: Reader,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     services: BTreeMap<ServiceKey, ActionsService>,
     /// By uid: resources that are known.
-    cases: BTreeMap<String, Case>,
+    pub(super) cases: BTreeMap<String, Case>,
     /// Which resource has which name at GitHub, by key.
     holders: BTreeMap<String, String>,
     /// Whether the operator was told once what there is to serve.
     has_applied: bool,
     following: JoinHandle<()>,
     /// Finalizers that are being written, and removals; each ends with the uid it was about.
-    tasks: JoinSet<Done>,
+    pub(super) tasks: JoinSet<Done>,
 }
 
 /// What a task has done.
-enum Done {
+pub(super) enum Done {
     /// The finalizer's write has ended; true if it succeeded.
     Finalizer(String, bool),
     Removal(String, Outcome),
     /// It is time to look again.
     Look,
-}
-
-/// What is kept of a resource.
-struct Case {
-    resource: Resource,
-    /// The last spec that could be served.
-    good: Option<Arc<Prepared>>,
-    fault: Option<Fault>,
-    sessions: Sessions,
-    served: watch::Sender<Option<publish::Served>>,
-    publishing: JoinHandle<()>,
-    setting_finalizer: bool,
-    was_served: bool,
-    removal: Removal,
-    /// When taking it out was begun.
-    removing_since: Option<Instant>,
-}
-
-/// How far the removal of a deleted resource is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Removal {
-    /// Not begun, or to be begun again.
-    No,
-    UnderWay,
-    /// Something was left; tried again then.
-    Pausing(Instant),
-    /// The resource may go.
-    Done,
-}
-
-impl Case {
-    /// Whether a former leader registered a scale set of this name for it.
-    fn is_registered(&self, scale_set: &str) -> bool {
-        self.resource.status.instances.iter().any(|instance| instance.name == scale_set)
-    }
-
-    fn may_be_registered(&self) -> bool {
-        !self.resource.status.instances.is_empty()
-    }
-}
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        self.publishing.abort();
-    }
 }
 
 impl Drop for Leader {
@@ -234,7 +190,7 @@ impl Leader {
     }
 
     fn open(&self, resource: Resource) -> Case {
-        let sessions = Sessions::recalled(&resource.status);
+        let ids = Ids::recalled(&resource.status);
         let (served, served_in) = watch::channel(None);
         let publisher = Publisher {
             resource: resource.clone(),
@@ -242,14 +198,14 @@ impl Leader {
             recorder: self.recorder.clone(),
             environment: self.settings.environment.clone(),
             served: served_in,
-            sessions: sessions.subscribe(),
+            sessions: ids.sessions(),
         };
         let publishing = tokio::spawn(publisher.run());
         Case {
             resource,
             good: None,
             fault: None,
-            sessions,
+            ids,
             served,
             publishing,
             setting_finalizer: false,
@@ -276,7 +232,7 @@ impl Leader {
     /// would not take out.
     fn apply(&mut self) {
         let mut services = self.renewed_services();
-        let mut claims = Vec::new();
+        let (mut claims, mut dropped) = (Vec::new(), Vec::new());
         for (uid, case) in &mut self.cases {
             let Some(prepared) = case.good.clone() else { continue };
             if !case.resource.has_finalizer {
@@ -299,10 +255,13 @@ impl Leader {
             match service {
                 Err(fault) => case.fault = Some(fault),
                 Ok(service) => {
-                    case.was_served = true;
+                    let is_first = !std::mem::replace(&mut case.was_served, true);
+                    if is_first {
+                        dropped.extend(case.dropped(&prepared, &service));
+                    }
                     services.insert(prepared.service.clone(), service.clone());
                     for specification in &prepared.specifications {
-                        let memory = case.sessions.memory(&specification.name);
+                        let memory = case.ids.memory(&specification.name);
                         let (specification, service) = (specification.clone(), service.clone());
                         claims.push((uid.clone(), Desired { specification, service, memory }));
                     }
@@ -311,7 +270,12 @@ impl Leader {
         }
         self.services = services;
         let desired = self.settle(claims);
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain);
+        let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
+        operator.apply(desired, Order::Drain);
+        // One that another resource has now is that one's.
+        for dropped in dropped.into_iter().filter(|dropped| !self.holders.contains_key(&dropped.key())) {
+            operator.take_out(dropped);
+        }
     }
 
     /// The clients that are still wanted, each with the credentials that its Secret holds now: a resource whose new spec is
@@ -358,47 +322,6 @@ impl Leader {
         desired
     }
 
-    /// Takes out what belongs to deleted resources.
-    fn begin_removals(&mut self, verdicts: &BTreeMap<String, Verdict>) {
-        let now = Instant::now();
-        for (uid, case) in &mut self.cases {
-            if case.resource.deleted_at.is_none() || matches!(verdicts.get(uid), Some(Verdict::Pending)) {
-                continue;
-            }
-            if matches!(case.removal, Removal::Pausing(until) if until <= now) {
-                // The next pass serves it again, so that it can be removed again.
-                case.removal = Removal::No;
-                self.bell.notify_one();
-                continue;
-            }
-            if case.removal != Removal::No {
-                continue;
-            }
-            let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = case.resource.key();
-            let statuses = operator.statuses_of(&key);
-            let uid = uid.clone();
-            if let Some(removal) = operator.remove(&key) {
-                let limit = self.settings.removal_limit;
-                self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
-            } else {
-                let since = *case.removing_since.get_or_insert(now);
-                let is_alive = operator.has_unclaimed(|scale_set| case.is_registered(scale_set));
-                let in_time = case.may_be_registered() && now.duration_since(since) < self.settings.removal_limit;
-                if is_alive || in_time {
-                    // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
-                    case.removal = Removal::Pausing(now + AGAIN);
-                    self.tasks.spawn(look_again());
-                    continue;
-                }
-                let outcome = never_served(&case.resource, case.fault.as_ref());
-                self.tasks.spawn(async move { Done::Removal(uid, outcome) });
-            }
-            case.removal = Removal::UnderWay;
-            case.removing_since.get_or_insert(now);
-        }
-    }
-
     /// Lets publishers say how it stands.
     fn tell(&self) {
         let operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
@@ -436,81 +359,9 @@ impl Leader {
         }
     }
 
-    /// A removal has ended: the resource goes, or it is tried again while there is time.
-    fn removed(&mut self, uid: &str, outcome: Outcome) {
-        let Some(case) = self.cases.get_mut(uid) else { return };
-        let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
-        let left = match outcome {
-            Outcome::Gone => None,
-            Outcome::Left(left) if !out_of_time => {
-                tracing::warn!(resource = case.resource.key(), ?left, "not everything is taken out yet");
-                case.removal = Removal::Pausing(Instant::now() + AGAIN);
-                self.tasks.spawn(look_again());
-                return;
-            }
-            Outcome::Left(left) => {
-                Some(left.iter().map(|(name, words)| format!("{name}: {words}")).collect::<Vec<_>>().join("; "))
-            }
-            Outcome::OutOfTime => {
-                let statuses = {
-                    let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
-                    let statuses = operator.statuses_of(&case.resource.key());
-                    operator.abandon(&case.resource.key());
-                    statuses
-                };
-                Some(statuses.iter().map(|status| left_at_github(&status.borrow())).collect::<Vec<_>>().join("; "))
-            }
-        };
-        case.removal = Removal::Done;
-        let resource = case.resource.clone();
-        match &left {
-            None => tracing::info!(resource = resource.key(), "taken out"),
-            Some(words) => {
-                tracing::error!(resource = resource.key(), left = words, "the resource goes, and something is left");
-            }
-        }
-        let (api, recorder) = (self.api(&resource), self.recorder.clone());
-        self.tasks.spawn(async move {
-            if let Some(words) = left {
-                publish::record(&recorder, &resource, EventType::Warning, "LeftBehind", &words, "Remove").await;
-            }
-            take_finalizer_away(api, resource).await
-        });
-    }
-
-    fn api(&self, resource: &Resource) -> Api<DynamicObject> {
+    pub(super) fn api(&self, resource: &Resource) -> Api<DynamicObject> {
         api_for(&self.settings, resource)
     }
-}
-
-/// What is left of a scale set that could not be taken out in time.
-fn left_at_github(status: &crate::controller::ScaleSetStatus) -> String {
-    let id = status.scale_set_id.map(|id| format!(" (id {id})")).unwrap_or_default();
-    let runners: Vec<&str> = status.runners.iter().map(|runner| runner.name.as_str()).collect();
-    let runners = if runners.is_empty() { String::new() } else { format!(", with {}", runners.join(", ")) };
-    let reasons = if status.reasons.is_empty() { String::new() } else { format!(": {}", status.reasons.join("; ")) };
-    format!(
-        "the scale set `{}`{id}{runners} at {} could not be taken out in time{reasons}",
-        status.name, status.config_url
-    )
-}
-
-/// A resource that no spec of could be served since this process leads.
-fn never_served(resource: &Resource, fault: Option<&Fault>) -> Outcome {
-    let registered = resource.status.instances.iter().filter(|instance| instance.scale_set_id.is_some());
-    let why = fault.map_or("its spec cannot be read", |fault| fault.words.as_str());
-    let left: Vec<(String, String)> = registered
-        .map(|instance| {
-            let id = instance.scale_set_id.unwrap_or_default();
-            (instance.name.clone(), format!("the scale set (id {id}) stays at GitHub: {why}"))
-        })
-        .collect();
-    if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) }
-}
-
-async fn look_again() -> Done {
-    sleep(AGAIN).await;
-    Done::Look
 }
 
 async fn set_finalizer(api: Api<DynamicObject>, resource: Resource) -> Done {
@@ -521,15 +372,6 @@ async fn set_finalizer(api: Api<DynamicObject>, resource: Resource) -> Done {
         sleep(AGAIN).await;
     }
     Done::Finalizer(resource.uid, written.is_ok())
-}
-
-async fn take_finalizer_away(api: Api<DynamicObject>, resource: Resource) -> Done {
-    while let Err(error) = finalizer::take_away(&api, &resource).await {
-        let error = causes::in_one_line(&error);
-        tracing::warn!(resource = resource.key(), error, "the finalizer is not taken away yet");
-        sleep(AGAIN).await;
-    }
-    Done::Look
 }
 
 fn connect(settings: &Settings, prepared: &Prepared) -> Result<ActionsService, Fault> {

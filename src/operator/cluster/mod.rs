@@ -4,17 +4,19 @@
 //! [`super::Operator`] serve it that serves files. Statuses, Events and finalizers are written here; runners are not.
 
 mod admin;
+mod case;
 mod conditions;
 mod credentials;
+mod deletion;
 mod finalizer;
 mod leader;
 mod lease;
+mod memory;
 mod publish;
 mod references;
 mod removal;
 mod resource;
 mod resources;
-mod session;
 mod wanted;
 
 use std::fmt;

@@ -71,8 +71,9 @@ impl Publisher {
             let Ok(served) = self.served.wait_for(Option::is_some).await.map(|served| served.clone()) else { return };
             let Some(served) = served else { continue };
             let mut statuses = served.statuses.clone();
+            let instances = statuses.iter_mut().map(|status| status.borrow_and_update().clone());
             let story = Story {
-                instances: statuses.iter_mut().map(|status| status.borrow_and_update().clone()).collect(),
+                instances: instances.filter(|instance| !instance.taken_out).collect(),
                 sessions: self.sessions.borrow_and_update().clone(),
                 generation: served.generation,
                 fault: served.fault,
