@@ -33,6 +33,10 @@ pub(super) struct AtGitHub {
     /// The listener, while there is one.
     pub(super) listener: Option<Line>,
     missing_since: Option<Timestamp>,
+    /// It is not there any more, and is not to be made again.
+    pub(super) is_gone: bool,
+    /// Whether its session was ours at least once.
+    pub(super) was_held: bool,
 }
 
 /// The line to a listener.
@@ -50,6 +54,10 @@ impl AtGitHub {
     pub(super) fn found(&mut self, scale_set: ScaleSet) {
         self.scale_set = Some(scale_set);
         (self.looking, self.failures, self.trouble, self.look_at) = (false, 0, None, None);
+    }
+
+    pub(super) fn gone(&mut self) {
+        (self.looking, self.is_gone, self.trouble) = (false, true, None);
     }
 
     /// `fraction` is the jitter, 0 to 1.

@@ -11,6 +11,8 @@ pub(super) enum Event {
     ScaleSetFound(ScaleSet),
     /// It could not be found or made; it is tried again.
     ScaleSetMissing(NotFound),
+    /// The scale set that was to be taken out is not there any more.
+    ScaleSetGone,
     /// A runner has its JIT config.
     Registered { runner: String, id: i64 },
     /// GitHub gave none.

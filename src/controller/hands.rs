@@ -184,35 +184,55 @@ impl Hands {
     /// Finds the scale set at GitHub, or makes it. `known` is the id it had last.
     pub(super) async fn find_scale_set(self, known: Option<i64>, group: String, new: NewScaleSet) {
         match self.find_or_create(known, &group, new).await {
-            Ok(scale_set) => self.tell(Event::ScaleSetFound(scale_set)),
+            Ok((scale_set, is_in_group)) => {
+                let id = scale_set.id;
+                self.tell(Event::ScaleSetFound(scale_set));
+                if !is_in_group {
+                    self.move_scale_set(id, group).await;
+                }
+            }
             Err(not_found) => self.tell(Event::ScaleSetMissing(not_found)),
         }
     }
 
-    async fn find_or_create(&self, known: Option<i64>, group: &str, new: NewScaleSet) -> Result<ScaleSet, NotFound> {
+    /// Finds a scale set by nothing but the id it had last: whoever else has its name now shall keep it.
+    pub(super) async fn find_remembered(self, known: Option<i64>, name: String) {
+        match self.of_id(known, &name).await {
+            Ok(Some(scale_set)) => self.tell(Event::ScaleSetFound(scale_set)),
+            Ok(None) => self.tell(Event::ScaleSetGone),
+            Err(error) => self.tell(Event::ScaleSetMissing(error.into())),
+        }
+    }
+
+    /// The scale set, and whether it is in the group that is wanted: another one may have been wanted while no one served
+    /// it, and looked for in the new one alone it would be made there a second time.
+    async fn find_or_create(
+        &self,
+        known: Option<i64>,
+        group: &str,
+        new: NewScaleSet,
+    ) -> Result<(ScaleSet, bool), NotFound> {
         let group_id = self.service.runner_group(group).await?;
         let runner_group_id = group_id
             .ok_or_else(|| format!("there is no runner group `{group}`: make it at GitHub, or change `runnerGroup`"))
             .map_err(|words| NotFound { words, not_before: None })?;
         let new = NewScaleSet { runner_group_id, ..new };
         if let Some(found) = self.of_id(known, &new.name).await? {
-            if found.runner_group_id == runner_group_id {
-                return Ok(found);
-            }
-            // Another group was wanted while no one served it: a second scale set of that name would be made there.
-            tracing::info!(scale_set = new.name, group, "the scale set is moved to another runner group");
-            return Ok(self.service.update_scale_set(found.id, None, Some(runner_group_id)).await?);
+            // An answer without a group says nothing of it.
+            let is_in_group = [0, runner_group_id].contains(&found.runner_group_id);
+            return Ok((found, is_in_group));
         }
-        match self.service.find_scale_set(runner_group_id, &new.name).await? {
-            Some(found) => Ok(found),
-            None => Ok(self.service.create_scale_set(&new).await?),
-        }
+        let scale_set = match self.service.find_scale_set(runner_group_id, &new.name).await? {
+            Some(found) => found,
+            None => self.service.create_scale_set(&new).await?,
+        };
+        Ok((scale_set, true))
     }
 
     /// The scale set of an id, if it has this name: an id that was written down may be anyone's by now.
     async fn of_id(&self, id: Option<i64>, name: &str) -> Result<Option<ScaleSet>, GitHubError> {
         match id {
-            Some(id) => Ok(self.service.scale_set(id).await?.filter(|found| found.name == name)),
+            Some(id) => Ok(self.service.scale_set(id).await?.filter(|found| found.name.eq_ignore_ascii_case(name))),
             None => Ok(None),
         }
     }

@@ -22,6 +22,7 @@ impl ScaleSetController {
                 self.memory.keep_scale_set(Some(scale_set.id));
                 self.github.found(scale_set);
             }
+            Event::ScaleSetGone => self.github.gone(),
             Event::ScaleSetMissing(not_found) => {
                 let reason = &not_found.words;
                 tracing::warn!(scale_set = self.specification.name, reason, "the scale set cannot be served yet");

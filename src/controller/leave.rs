@@ -34,12 +34,13 @@ impl ScaleSetController {
                 let known = self.has_seen_engine && !self.github.looking;
                 done && known || out_of_time && self.records.is_empty()
             }
+            Order::TakeOut => self.may_be_taken_out(),
         }
     }
 
     /// The last steps; says what is left behind.
     pub(super) async fn leave(mut self) -> Result<(), String> {
-        let mut left = Vec::new();
+        let (order, mut left, mut taken_out) = (self.order(), Vec::new(), false);
         if !self.github.is_closed() {
             left.push("the message session could not be closed; it ends by itself".to_owned());
         }
@@ -47,20 +48,29 @@ impl ScaleSetController {
             left.push(format!("{} registrations could not be given up; the next start does it", self.forgetting));
         }
         let coming = self.records.values().filter(|record| !matches!(record.stage(), Stage::Running { .. })).count();
-        if coming > 0 && self.order() != Order::HandOver {
+        if coming > 0 && order != Order::HandOver {
             left.push(format!("{coming} runners were being made or removed; the next start goes on with them"));
         }
-        if self.order() == Order::Remove {
-            if !self.has_seen_engine {
+        if matches!(order, Order::Remove | Order::TakeOut) {
+            if self.has_seen_engine {
+                match self.delete_at_github().await {
+                    Ok(()) => taken_out = true,
+                    Err(words) => left.push(format!("the scale set could not be deleted: {words}")),
+                }
+            } else {
                 let words = self.engine_trouble.as_deref().unwrap_or("the engine has not answered");
                 left.push(format!("there may be runners: {words}"));
-            } else if let Err(words) = self.delete_at_github().await {
-                left.push(format!("the scale set could not be deleted: {words}"));
             }
+        }
+        if taken_out {
+            self.memory.keep_scale_set(None);
+        } else if order == Order::TakeOut {
+            let left = left.join("; ");
+            tracing::warn!(scale_set = self.specification.name, left, "a scale set of a former process stays for now");
         }
         self.tasks.abort_all();
         self.give_slots_back();
-        self.publish_end(self.order() == Order::Remove && left.is_empty());
+        self.publish_end(taken_out);
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     }
 
@@ -86,12 +96,13 @@ impl ScaleSetController {
 
     /// Deletes the scale set, unless something else is ordered meanwhile.
     async fn delete_at_github(&mut self) -> Result<(), String> {
+        if self.github.is_gone {
+            return Ok(());
+        }
         let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);
         let Specification { name, runner_group, .. } = &*self.specification;
         tokio::select! {
-            deleted = self.hands.delete_scale_set(known, self.memory.scale_set(), runner_group, name) => {
-                deleted.inspect(|()| self.memory.keep_scale_set(None))
-            }
+            deleted = self.hands.delete_scale_set(known, self.memory.scale_set(), runner_group, name) => deleted,
             () = revoked(&mut self.orders) => Err("the controller was ended first".to_owned()),
         }
     }
@@ -99,7 +110,7 @@ impl ScaleSetController {
 
 /// Waits until the order to remove does not hold any more.
 async fn revoked(orders: &mut watch::Receiver<Order>) {
-    if orders.wait_for(|order| *order != Order::Remove).await.is_err() {
+    if orders.wait_for(|order| !matches!(order, Order::Remove | Order::TakeOut)).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

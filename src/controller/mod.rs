@@ -21,6 +21,7 @@ mod slots;
 mod specification;
 mod status;
 mod stock;
+mod take_out;
 
 pub use audit::TARGET as AUDIT_TARGET;
 pub use observer::{Observer, Subscription};

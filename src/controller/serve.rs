@@ -81,6 +81,8 @@ pub enum Order {
     HandOver,
     /// End for good: wait for busy runners as well, then delete the scale set at GitHub.
     Remove,
+    /// The same from the beginning, for a scale set that a former process registered: without having served it.
+    TakeOut,
 }
 
 /// Serves one scale set.
@@ -306,6 +308,9 @@ impl ScaleSetController {
 
     /// Keeps the scale set at GitHub known and its listener listening.
     fn keep_line(&mut self, now: Timestamp) {
+        if self.order() == Order::TakeOut {
+            return self.hold_to_take_out(now);
+        }
         if self.is_draining() {
             let order = self.order();
             let time = if order == Order::HandOver { HAND_OVER } else { DRAIN };
@@ -345,9 +350,7 @@ impl ScaleSetController {
             self.tasks.spawn(self.hands.clone().find_scale_set(known, group, new));
         }
         if self.github.scale_set.is_some() && self.github.listener.is_none() {
-            let (service, environment) = (self.hands.service.clone(), self.shared.environment.clone());
-            let memory = Arc::clone(&self.memory);
-            self.github.listen(&mut self.tasks, service, environment, &self.shared.owner, memory, &self.specification);
+            self.listen();
         }
         // Only whoever holds the session may judge registrations: they may be another process's a moment before.
         let due = matches!(self.listing, Listing::NotBefore(at) if at <= now);
@@ -355,6 +358,12 @@ impl ScaleSetController {
             self.listing = Listing::Asked;
             self.tasks.spawn(self.hands.clone().list());
         }
+    }
+
+    pub(super) fn listen(&mut self) {
+        let (service, environment) = (self.hands.service.clone(), self.shared.environment.clone());
+        let memory = Arc::clone(&self.memory);
+        self.github.listen(&mut self.tasks, service, environment, &self.shared.owner, memory, &self.specification);
     }
 
     /// Has the engine asked whether it would take these runners, once it answers at all.

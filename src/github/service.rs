@@ -154,8 +154,8 @@ impl ActionsService {
         let found = self.read("look up the scale set", Method::GET, &format!("{SCALE_SETS}/{id}"), &[], None).await;
         match found {
             Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-            Ok(found) => Ok(Some(found)),
+            // `null` as well is none (3.4).
+            other => other,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Operator {
     leaving: Vec<Served>,
     /// Rings when scale sets come or go.
     served_changed: watch::Sender<()>,
+    /// Rings when a controller has ended.
+    ended: watch::Sender<()>,
     /// Resources that are taken out for good; they are not served again, whatever the files say meanwhile.
     removals: BTreeMap<String, Removal>,
 }
@@ -56,8 +58,9 @@ struct Served {
 }
 
 impl Served {
+    /// Its controller holds the other end of the status until it has ended, however it ends.
     fn is_at_work(&self) -> bool {
-        !self.abort.is_finished()
+        self.status.has_changed().is_ok()
     }
 
     fn resource(&self) -> String {
@@ -76,7 +79,7 @@ impl Served {
     /// Ends soon: what it was to take out is wanted again. Its status ends with it.
     fn make_way(&self) -> watch::Receiver<ScaleSetStatus> {
         self.orders.send_if_modified(|order| {
-            let takes_out = *order == Order::Remove;
+            let takes_out = matches!(order, Order::Remove | Order::TakeOut);
             if takes_out {
                 *order = Order::Drain;
             }
@@ -97,8 +100,9 @@ impl Operator {
         let observer = Observer::new(shared.slots.clone(), controller.clone());
         let observing = tokio::spawn(observer.clone().run(Arc::clone(&shared.engine)));
         let (served, leaving, removals) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let (background, served_changed) = ([observing, sweeping], watch::Sender::new(()));
-        Self { shared, observer, controller, background, served, leaving, served_changed, removals }
+        let background = [observing, sweeping];
+        let (served_changed, ended) = (watch::Sender::new(()), watch::Sender::new(()));
+        Self { shared, observer, controller, background, served, leaving, served_changed, ended, removals }
     }
 
     /// Serves these scale sets from now on: new ones are started, changed ones respecified, missing ones let go as `order`
@@ -147,13 +151,23 @@ impl Operator {
     }
 
     /// Takes out a scale set that a former process served and that no resource wants any more: no job of it is taken, busy
-    /// runners are waited for.
+    /// runners are waited for. One that a controller is at work for is left to that.
     pub fn take_out(&mut self, dropped: Desired) {
-        if !self.served.contains_key(&dropped.key()) {
-            let served = self.serve(dropped, Order::Remove);
+        if !self.is_at_work(&dropped.key()) {
+            let served = self.serve(dropped, Order::TakeOut);
             self.leaving.push(served);
             self.served_changed.send_replace(());
         }
+    }
+
+    /// Whether a controller is at work for the scale set of this key.
+    pub fn is_at_work(&self, key: &str) -> bool {
+        self.served.contains_key(key) || self.leaving_as(key).next().is_some()
+    }
+
+    /// Rings whenever a controller has ended.
+    pub fn ends(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
     }
 
     fn serve(&self, desired: Desired, order: Order) -> Served {
@@ -166,6 +180,8 @@ impl Operator {
             resource: specification.resource.clone(),
             config_url: specification.config_url.clone(),
             reasons: reasons.into_iter().collect(),
+            min_runners: specification.limits.min,
+            max_runners: specification.limits.max,
             ..ScaleSetStatus::default()
         });
         let (observer, subscription) = (self.observer.clone(), subscription(&specification));
@@ -173,16 +189,18 @@ impl Operator {
         let observations = predecessors.is_empty().then(|| observer.subscribe(subscription.clone()));
         let (specifications, specifications_in) = watch::channel(Arc::new(specification));
         let (orders, orders_in) = watch::channel(order);
-        let (shared, its_service) = (self.shared.clone(), service.clone());
+        let (shared, its_service, ended_out) = (self.shared.clone(), service.clone(), self.ended.clone());
         let task = tokio::spawn(async move {
             for predecessor in predecessors {
                 ended(predecessor).await;
             }
             let observations = observations.unwrap_or_else(|| observer.subscribe(subscription));
             let (service, specifications, orders) = (its_service, specifications_in, orders_in);
-            ScaleSetController::new(shared, service, specifications, observations, orders, status_out, memory)
-                .run()
-                .await
+            let controller =
+                ScaleSetController::new(shared, service, specifications, observations, orders, status_out, memory);
+            let left = controller.run().await;
+            ended_out.send_replace(());
+            left
         });
         Served { specifications, service, orders, status, abort: task.abort_handle(), task: Some(task) }
     }
@@ -219,10 +237,14 @@ impl Operator {
         }
     }
 
-    /// The statuses of one resource's scale sets, also of those on their way out.
+    /// The statuses of one resource's scale sets, also of those on their way out; of each scale set the latest.
     pub fn statuses_of(&self, resource: &str) -> Vec<watch::Receiver<ScaleSetStatus>> {
-        let all = self.served.values().chain(&self.leaving);
-        all.filter(|served| served.resource() == resource).map(|served| served.status.clone()).collect()
+        let latest_first = self.served.values().chain(self.leaving.iter().rev().filter(|served| served.is_at_work()));
+        let mut named = BTreeMap::new();
+        for served in latest_first.filter(|served| served.resource() == resource) {
+            named.entry(served.name()).or_insert_with(|| served.status.clone());
+        }
+        named.into_values().collect()
     }
 
     /// Lets a resource of this name be served again, whatever became of an earlier one.

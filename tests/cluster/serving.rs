@@ -28,6 +28,7 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("a_deletion_does_not_wait_for_a_dead_github_for_ever", a_dead_github)
         .test("a_successor_begins_within_three_seconds_of_a_graceful_stop", a_hand_over)
         .test("scale_sets_that_were_dropped_while_no_one_led_are_taken_out", scale_sets_dropped_meanwhile)
+        .test("an_instance_that_is_wanted_again_on_its_way_out_is_told_of", an_instance_wanted_again)
         .test("a_killed_leader_costs_no_job_in_a_burst_of_a_hundred", a_killed_leader)
         .test("an_api_server_that_restarts_and_watches_that_expire_cost_no_job", an_api_server_that_restarts)
         .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
@@ -241,6 +242,30 @@ async fn scale_sets_dropped_meanwhile(cluster: Arc<Cluster>) {
     world.delete("ws").await;
     world.assert_nothing_left().await;
     second.stop().await;
+}
+
+async fn an_instance_wanted_again(cluster: Arc<Cluster>) {
+    let world = World::new(cluster).await;
+    let operator = world.operator();
+    world.apply("ws", &json!({"instances": 2, "maxRunners": 1})).await;
+    world.condition("ws", "Ready", "True").await;
+    let jobs = world.queue("ws-2", 1, "sleep 600");
+    world.until("a busy runner", |world| world.jobs()[0]["status"] == "running").await;
+    let phase = |object: &kube::api::DynamicObject, name: &str| {
+        let instances = object.data["status"]["instances"].as_array().cloned().unwrap_or_default();
+        let of_it = instances.into_iter().find(|instance| instance["name"] == name);
+        of_it.and_then(|instance| instance["phase"].as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    world.apply("ws", &json!({"instances": 1, "maxRunners": 1})).await;
+    let leaving = world.resource("ws", "leaving", |object| phase(object, "ws-2") == "draining").await;
+    assert_eq!(find(&leaving, "Ready").expect("a condition")["status"], "True", "what is wanted is served");
+    world.apply("ws", &json!({"instances": 2, "maxRunners": 1})).await;
+    world.resource("ws", "served again", |object| phase(object, "ws-2") == "listening").await;
+    assert!(world.simulator.cancel(&jobs[0]));
+    world.resource("ws", "idle", |object| object.data["status"]["runners"] == 0).await;
+    world.delete("ws").await;
+    world.assert_nothing_left().await;
+    operator.stop().await;
 }
 
 fn sessions(world: &World) -> usize {

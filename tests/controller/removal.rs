@@ -1,12 +1,16 @@
 //! Taking a scale set out for good, while its file still says that it is wanted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deskrun::controller::{Order, ServingPhase};
+use deskrun::github::NewScaleSet;
+use deskrun::listener::Volatile;
+use deskrun::operator::Operator;
 use deskrun::simulator::{Action, Trigger};
 
 use crate::support::simulated::Manner;
-use crate::world::{NAME, Wish, World};
+use crate::world::{CONTROLLER, NAME, Wish, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_during_or_after_a_removal_does_not_bring_the_scale_set_back_before_its_file_is_gone() {
@@ -80,4 +84,64 @@ async fn an_end_of_the_process_ends_a_removal_without_claiming_that_it_was_done(
     assert_eq!(removal.await, ended);
     assert_eq!(world.simulator.ledger()["scaleSets"].as_array().map(Vec::len), Some(1));
     assert_eq!(world.engine.alive().len(), 1, "the busy runner is left to the next start");
+}
+
+/// A scale set that a former process registered, and a process that does not serve it.
+async fn left_by_a_former_process(world: &World) -> Operator {
+    let mut former = world.start();
+    world.until("a session", &former, |world| sessions(world) == 1).await;
+    assert_eq!(former.end(Order::Drain).await, []);
+    Operator::start(world.shared.clone(), CONTROLLER.to_owned())
+}
+
+fn count(world: &World, what: &str) -> usize {
+    world.simulator.ledger()[what].as_array().map_or(0, Vec::len)
+}
+
+fn sessions(world: &World) -> usize {
+    count(world, "sessions")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_process_registered_is_taken_out_without_being_served() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = left_by_a_former_process(&world).await;
+    world.queue(1, "true");
+    operator.take_out(world.desired());
+    world.until("its end", &operator, |world| count(world, "scaleSets") == 0).await;
+    world.until("the end of the session", &operator, |world| sessions(world) == 0).await;
+    assert_eq!((world.engine.created(), world.memory.scale_set()), (0, None));
+    assert_eq!(operator.end(Order::Drain).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_set_that_another_controller_serves_is_not_taken_out() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = left_by_a_former_process(&world).await;
+    let mut another = world.start_with(Arc::new(Volatile::default()));
+    world.until("a session", &another, |world| sessions(world) == 1).await;
+    operator.take_out(world.desired());
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert_eq!((count(&world, "scaleSets"), sessions(&world)), (1, 1));
+    let status = operator.report().scale_sets.remove(0);
+    assert!(status.reasons.iter().any(|reason| reason.contains("another controller")), "{status:?}");
+    // When that one goes there is nobody else.
+    assert_eq!(another.end(Order::Drain).await, []);
+    world.until("its end", &operator, |world| count(world, "scaleSets") == 0).await;
+    assert_eq!(operator.end(Order::Drain).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_the_name_of_what_was_to_be_taken_out_keeps_it() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = left_by_a_former_process(&world).await;
+    let id = world.memory.scale_set().expect("an id");
+    world.service.delete_scale_set(id).await.expect("it goes");
+    let new = NewScaleSet { name: NAME.to_owned(), runner_group_id: 1, labels: Vec::new() };
+    let other = world.service.create_scale_set(&new).await.expect("a scale set").id;
+    operator.take_out(world.desired());
+    world.until("the end of the controller", &operator, |world| world.memory.scale_set().is_none()).await;
+    let left = world.simulator.ledger()["scaleSets"][0]["id"].as_i64();
+    assert_eq!((left, operator.is_at_work(&world.specification.key())), (Some(other), false));
+    assert_eq!(operator.end(Order::Drain).await, []);
 }

@@ -101,9 +101,14 @@ impl World {
 
     /// A controller that serves.
     pub fn start(&self) -> Operator {
+        self.start_with(Arc::clone(&self.memory))
+    }
+
+    /// One that remembers something else.
+    pub fn start_with(&self, memory: Arc<dyn Memory>) -> Operator {
         let shared = Shared { slots: Slots::default(), calls: Shared::calls(), ..self.shared.clone() };
         let mut operator = Operator::start(shared, CONTROLLER.to_owned());
-        operator.apply(vec![self.desired()], Order::Drain);
+        operator.apply(vec![Desired { memory, ..self.desired() }], Order::Drain);
         operator
     }
 

@@ -1,5 +1,6 @@
 //! What a leader keeps of one resource, from its first sight until it is gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use super::wanted::{Fault, Prepared};
 use crate::controller::Specification;
 use crate::github::ActionsService;
 use crate::operator::Desired;
+use crate::scaling::Limits;
 
 /// What is kept of a resource.
 pub(super) struct Case {
@@ -26,6 +28,8 @@ pub(super) struct Case {
     pub(super) setting_finalizer: bool,
     pub(super) was_served: bool,
     pub(super) removal: Removal,
+    /// When a scale set that its spec does not name any more is tried to be taken out again, by name.
+    pub(super) take_out_again: BTreeMap<String, Instant>,
     /// When taking it out was begun.
     pub(super) removing_since: Option<Instant>,
 }
@@ -52,18 +56,21 @@ impl Case {
         !self.resource.status.instances.is_empty()
     }
 
-    /// Scale sets that a former leader registered and that the spec does not name any more: it changed while no one led.
-    pub(super) fn dropped(&self, prepared: &Prepared, service: &ActionsService) -> Vec<Desired> {
-        let Some(named) = prepared.specifications.first() else { return Vec::new() };
+    /// Scale sets of this resource that are at GitHub and that its spec does not name any more: it changed while no one
+    /// led, or taking them out failed.
+    pub(super) fn dropped(&self) -> Vec<(String, i64)> {
+        let Some(prepared) = &self.good else { return Vec::new() };
         let is_named = |name: &str| prepared.specifications.iter().any(|specification| specification.name == name);
-        let there = self.resource.status.instances.iter().filter(|instance| instance.scale_set_id.is_some());
-        let dropped = there.filter(|instance| !is_named(&instance.name)).map(|instance| Desired {
-            // All instances of a resource are alike but for their names, and no runner is made of this one.
-            specification: Specification { name: instance.name.clone(), ..named.clone() },
-            service: service.clone(),
-            memory: self.ids.memory(&instance.name),
-        });
-        dropped.collect()
+        self.ids.scale_sets().into_iter().filter(|(name, _)| !is_named(name)).collect()
+    }
+
+    /// What it takes to take one of them out.
+    pub(super) fn to_take_out(&self, name: &str, service: &ActionsService) -> Option<Desired> {
+        let named = self.good.as_ref()?.specifications.first()?;
+        // All instances of a resource are alike but for their names, and no runner is made of this one.
+        let limits = Limits { min: 0, max: 0, ..named.limits };
+        let specification = Specification { name: name.to_owned(), limits, ..named.clone() };
+        Some(Desired { specification, service: service.clone(), memory: self.ids.memory(name) })
     }
 }
 

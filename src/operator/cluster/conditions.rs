@@ -2,11 +2,10 @@
 //!
 //! The texts hold nothing that changes by itself, such as an age: a status that nothing happens to is not written.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::memory::Kept;
 use super::wanted::Fault;
 use crate::controller::{RunnerPhase, ScaleSetStatus, ServingPhase};
 use crate::crd::{InstanceStatus, RunnerScaleSetStatus};
@@ -25,8 +24,8 @@ pub(super) struct Story {
     pub(super) is_deleted: bool,
     /// One per instance that is served.
     pub(super) instances: Vec<ScaleSetStatus>,
-    /// Message sessions by scale set.
-    pub(super) sessions: BTreeMap<String, String>,
+    /// Ids of scale sets and message sessions.
+    pub(super) kept: Kept,
 }
 
 /// A condition before it is known since when it holds.
@@ -49,12 +48,12 @@ pub(super) fn describe(story: &Story, before: &RunnerScaleSetStatus, now: Timest
     let count = |phases: &[RunnerPhase]| -> u32 {
         story.instances.iter().map(|instance| runners(instance, |phase| phases.contains(&phase))).sum()
     };
-    let jobs: Option<u32> = story.instances.iter().map(|instance| instance.jobs).sum();
+    let jobs: Option<u32> = named(story).iter().map(|instance| instance.jobs).sum();
     RunnerScaleSetStatus {
         observed_generation: Some(story.generation),
         conditions,
-        min_runners: story.instances.first().map_or(before.min_runners, |instance| Some(instance.min_runners)),
-        max_runners: story.instances.first().map_or(before.max_runners, |instance| Some(instance.max_runners)),
+        min_runners: named(story).first().map_or(before.min_runners, |instance| Some(instance.min_runners)),
+        max_runners: named(story).first().map_or(before.max_runners, |instance| Some(instance.max_runners)),
         runners: story.instances.iter().map(|instance| runners(instance, is_there)).sum(),
         idle_runners: count(&[RunnerPhase::Idle]),
         busy_runners: count(&[RunnerPhase::Busy, RunnerPhase::Finishing]),
@@ -82,21 +81,35 @@ fn instances(story: &Story, before: &RunnerScaleSetStatus) -> Vec<InstanceStatus
     let one = |instance: &ScaleSetStatus| InstanceStatus {
         name: instance.name.clone(),
         phase: instance.phase.name().to_owned(),
-        scale_set_id: instance.scale_set_id.or_else(|| {
-            before.instances.iter().find(|known| known.name == instance.name).and_then(|known| known.scale_set_id)
-        }),
+        scale_set_id: instance.scale_set_id.or_else(|| story.kept.scale_sets.get(&instance.name).copied()),
         wanted: instance.wanted,
         runners: runners(instance, is_there),
         busy_runners: runners(instance, |phase| matches!(phase, RunnerPhase::Busy | RunnerPhase::Finishing)),
         jobs: instance.jobs,
-        session_id: story.sessions.get(&instance.name).cloned(),
+        session_id: story.kept.sessions.get(&instance.name).cloned(),
     };
-    story.instances.iter().map(one).collect()
+    let is_told = |name: &str| story.instances.iter().any(|instance| instance.name == name);
+    // Still at GitHub, though no controller looks after them now.
+    let others = story.kept.scale_sets.iter().filter(|(name, _)| !is_told(name)).map(|(name, id)| InstanceStatus {
+        name: name.clone(),
+        scale_set_id: Some(*id),
+        phase: ServingPhase::Waiting.name().to_owned(),
+        session_id: story.kept.sessions.get(name).cloned(),
+        ..InstanceStatus::default()
+    });
+    story.instances.iter().map(one).chain(others).collect()
+}
+
+/// Those that the spec names; the others are on their way out and keep nothing waiting. All of them when everything goes.
+fn named(story: &Story) -> Vec<&ScaleSetStatus> {
+    let stays = |instance: &&ScaleSetStatus| !matches!(instance.phase, ServingPhase::Draining | ServingPhase::Stopped);
+    let named: Vec<&ScaleSetStatus> = story.instances.iter().filter(stays).collect();
+    if named.is_empty() { story.instances.iter().collect() } else { named }
 }
 
 fn claims(story: &Story) -> Vec<Claim> {
-    let served = !story.instances.is_empty();
-    let all = |is: fn(&ScaleSetStatus) -> bool| served && story.instances.iter().all(is);
+    let named = named(story);
+    let all = |is: fn(&ScaleSetStatus) -> bool| !named.is_empty() && named.iter().all(|instance| is(instance));
     let registered = all(|instance| instance.scale_set_id.is_some());
     let listening = all(|instance| instance.phase == ServingPhase::Listening);
     let trouble = trouble(story);

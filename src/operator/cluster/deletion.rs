@@ -126,7 +126,7 @@ fn never_served(resource: &Resource, fault: Option<&Fault>) -> Outcome {
     if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) }
 }
 
-async fn look_again() -> Done {
+pub(super) async fn look_again() -> Done {
     sleep(AGAIN).await;
     Done::Look
 }

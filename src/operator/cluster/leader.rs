@@ -11,10 +11,11 @@ use kube::api::{Api, DynamicObject};
 use kube::runtime::events::Recorder;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::case::{Case, Removal};
 use super::credentials::credentials;
+use super::deletion::look_again;
 use super::memory::Ids;
 use super::publish::{self, Publisher};
 use super::references::{Lookup, Reference, References};
@@ -116,11 +117,13 @@ impl Leader {
 
     /// Serves until it is dropped.
     pub(super) async fn serve(&mut self) {
+        let mut ends = self.operator.lock().unwrap_or_else(PoisonError::into_inner).ends();
         loop {
             self.pass();
             let bell = Arc::clone(&self.bell);
             tokio::select! {
                 () = bell.notified() => {}
+                Ok(()) = ends.changed() => {}
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.note(done),
                     Err(error) => tracing::error!(%error, "a task of the operator broke"),
@@ -198,7 +201,7 @@ impl Leader {
             recorder: self.recorder.clone(),
             environment: self.settings.environment.clone(),
             served: served_in,
-            sessions: ids.sessions(),
+            kept: ids.subscribe(),
         };
         let publishing = tokio::spawn(publisher.run());
         Case {
@@ -211,6 +214,7 @@ impl Leader {
             setting_finalizer: false,
             was_served: false,
             removal: Removal::No,
+            take_out_again: BTreeMap::new(),
             removing_since: None,
         }
     }
@@ -232,7 +236,7 @@ impl Leader {
     /// would not take out.
     fn apply(&mut self) {
         let mut services = self.renewed_services();
-        let (mut claims, mut dropped) = (Vec::new(), Vec::new());
+        let mut claims = Vec::new();
         for (uid, case) in &mut self.cases {
             let Some(prepared) = case.good.clone() else { continue };
             if !case.resource.has_finalizer {
@@ -255,10 +259,7 @@ impl Leader {
             match service {
                 Err(fault) => case.fault = Some(fault),
                 Ok(service) => {
-                    let is_first = !std::mem::replace(&mut case.was_served, true);
-                    if is_first {
-                        dropped.extend(case.dropped(&prepared, &service));
-                    }
+                    case.was_served = true;
                     services.insert(prepared.service.clone(), service.clone());
                     for specification in &prepared.specifications {
                         let memory = case.ids.memory(&specification.name);
@@ -270,11 +271,34 @@ impl Leader {
         }
         self.services = services;
         let desired = self.settle(claims);
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner).apply(desired, Order::Drain);
+        self.take_out_dropped();
+    }
+
+    /// Takes out what no resource names any more.
+    fn take_out_dropped(&mut self) {
+        let now = Instant::now();
+        let named = self.reader.names();
         let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
-        operator.apply(desired, Order::Drain);
-        // One that another resource has now is that one's.
-        for dropped in dropped.into_iter().filter(|dropped| !self.holders.contains_key(&dropped.key())) {
-            operator.take_out(dropped);
+        let others: Vec<(String, BTreeSet<i64>)> =
+            self.cases.iter().map(|(uid, case)| (uid.clone(), case.ids.scale_sets().into_values().collect())).collect();
+        for (uid, case) in self.cases.iter_mut().filter(|(_, case)| case.was_served && case.removal == Removal::No) {
+            let Some(service) = case.good.as_ref().and_then(|good| self.services.get(&good.service)) else { continue };
+            for (name, id) in case.dropped() {
+                let has_it = |(other, ids): &(String, BTreeSet<i64>)| other != uid && ids.contains(&id);
+                // One that another resource names is that one's, also while that cannot be served.
+                if named.contains(&name.to_lowercase()) || others.iter().any(has_it) {
+                    continue;
+                }
+                let Some(dropped) = case.to_take_out(&name, service) else { continue };
+                if operator.is_at_work(&dropped.key()) || case.take_out_again.get(&name).is_some_and(|at| now < *at) {
+                    continue;
+                }
+                // If it fails: there is time in between, and this looks again then.
+                case.take_out_again.insert(name, now + AGAIN);
+                self.tasks.spawn(look_again());
+                operator.take_out(dropped);
+            }
         }
     }
 

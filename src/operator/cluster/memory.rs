@@ -1,7 +1,7 @@
 //! Ids of message sessions and scale sets, kept in the status of their resource (`design.md` 3.3).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -10,11 +10,13 @@ use crate::listener::{Memory, is_session_id};
 
 /// The ids of a resource's scale sets and of their sessions. Clones are the same ones.
 #[derive(Clone, Debug)]
-pub(super) struct Ids {
-    /// By scale set.
-    sessions: Arc<watch::Sender<BTreeMap<String, String>>>,
-    /// By name. They come into the status with what the controllers say.
-    scale_sets: Arc<Mutex<BTreeMap<String, i64>>>,
+pub(super) struct Ids(Arc<watch::Sender<Kept>>);
+
+/// Ids, by the name of the scale set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) sessions: BTreeMap<String, String>,
+    pub(super) scale_sets: BTreeMap<String, i64>,
 }
 
 #[derive(Debug)]
@@ -32,48 +34,48 @@ impl Ids {
         });
         let scale_sets =
             status.instances.iter().filter_map(|instance| Some((instance.name.clone(), instance.scale_set_id?)));
-        Self {
-            sessions: Arc::new(watch::Sender::new(sessions.collect())),
-            scale_sets: Arc::new(Mutex::new(scale_sets.collect())),
-        }
+        Self(Arc::new(watch::Sender::new(Kept { sessions: sessions.collect(), scale_sets: scale_sets.collect() })))
     }
 
     pub(super) fn memory(&self, scale_set: &str) -> Arc<dyn Memory> {
         Arc::new(OfScaleSet { ids: self.clone(), name: scale_set.to_owned() })
     }
 
-    /// The sessions' ids, by scale set.
-    pub(super) fn sessions(&self) -> watch::Receiver<BTreeMap<String, String>> {
-        self.sessions.subscribe()
+    pub(super) fn subscribe(&self) -> watch::Receiver<Kept> {
+        self.0.subscribe()
+    }
+
+    /// Ids of scale sets that are there, by name.
+    pub(super) fn scale_sets(&self) -> BTreeMap<String, i64> {
+        self.0.borrow().scale_sets.clone()
     }
 }
 
 impl Memory for OfScaleSet {
     fn session(&self) -> Option<String> {
-        self.ids.sessions.borrow().get(&self.name).cloned()
+        self.ids.0.borrow().sessions.get(&self.name).cloned()
     }
 
     fn keep_session(&self, id: Option<&str>) {
-        self.ids.sessions.send_if_modified(|ids| {
-            let before = match id {
-                Some(id) => ids.insert(self.name.clone(), id.to_owned()),
-                None => ids.remove(&self.name),
-            };
-            before.as_deref() != id
-        });
+        self.ids.0.send_if_modified(|kept| set(&mut kept.sessions, &self.name, id.map(str::to_owned).as_ref()));
     }
 
     fn scale_set(&self) -> Option<i64> {
-        self.ids.scale_sets.lock().unwrap_or_else(PoisonError::into_inner).get(&self.name).copied()
+        self.ids.0.borrow().scale_sets.get(&self.name).copied()
     }
 
     fn keep_scale_set(&self, id: Option<i64>) {
-        let mut ids = self.ids.scale_sets.lock().unwrap_or_else(PoisonError::into_inner);
-        match id {
-            Some(id) => drop(ids.insert(self.name.clone(), id)),
-            None => drop(ids.remove(&self.name)),
-        }
+        self.ids.0.send_if_modified(|kept| set(&mut kept.scale_sets, &self.name, id.as_ref()));
     }
+}
+
+/// Sets an entry or removes it; whether that changed anything.
+fn set<T: Clone + PartialEq>(ids: &mut BTreeMap<String, T>, name: &str, id: Option<&T>) -> bool {
+    let before = match id {
+        Some(id) => ids.insert(name.to_owned(), id.clone()),
+        None => ids.remove(name),
+    };
+    before.as_ref() != id
 }
 
 #[cfg(test)]
@@ -93,7 +95,7 @@ mod tests {
         let ids = Ids::recalled(&RunnerScaleSetStatus { instances, ..RunnerScaleSetStatus::default() });
         assert_eq!(ids.memory("ws-1").session().as_deref(), Some("6f1c-2d"));
         assert_eq!((ids.memory("ws-2").session(), ids.memory("ws-2").scale_set()), (None, Some(7)));
-        let changes = ids.sessions();
+        let changes = ids.subscribe();
         ids.memory("ws-1").keep_session(Some("6f1c-2d"));
         assert!(!changes.has_changed().unwrap());
         ids.memory("ws-1").keep_session(None);

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::conditions::{Story, describe};
+use super::memory::Kept;
 use super::resource::{KIND, Resource};
 use super::wanted::Fault;
 use crate::causes;
@@ -59,7 +60,7 @@ pub(super) struct Publisher {
     pub(super) recorder: Recorder,
     pub(super) environment: Environment,
     pub(super) served: watch::Receiver<Option<Served>>,
-    pub(super) sessions: watch::Receiver<std::collections::BTreeMap<String, String>>,
+    pub(super) kept: watch::Receiver<Kept>,
 }
 
 impl Publisher {
@@ -74,7 +75,7 @@ impl Publisher {
             let instances = statuses.iter_mut().map(|status| status.borrow_and_update().clone());
             let story = Story {
                 instances: instances.filter(|instance| !instance.taken_out).collect(),
-                sessions: self.sessions.borrow_and_update().clone(),
+                kept: self.kept.borrow_and_update().clone(),
                 generation: served.generation,
                 fault: served.fault,
                 warnings: served.warnings,
@@ -112,7 +113,7 @@ impl Publisher {
         tokio::select! {
             () = any_status => {}
             () = changed(&mut self.served) => {}
-            () = changed(&mut self.sessions) => {}
+            () = changed(&mut self.kept) => {}
         }
     }
 

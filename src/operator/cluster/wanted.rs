@@ -111,6 +111,13 @@ impl Reader {
         verdicts
     }
 
+    /// Names of scale sets that any readable spec asks for, wherever, in lower case.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let read = self.known.values().filter_map(|known| known.read.as_ref().ok());
+        let scale_sets = read.flat_map(|(_, validated)| validated.scale_set.instances());
+        scale_sets.map(|instance| instance.name.to_lowercase()).collect()
+    }
+
     /// Resources that cannot be served together with an older one.
     fn clashes(&self) -> BTreeMap<String, Fault> {
         let mut by_age: Vec<(&Resource, &Document, &ScaleSet)> = self
