@@ -321,9 +321,8 @@ impl ScaleSetController {
             // A removal waits for busy runners as long as it takes; what there is to do after the last one is bounded.
             let waits = order == Order::Remove && !self.records.is_empty();
             self.drain_until = self.drain_until.filter(|_| !waits).or(Some(until));
-            // Only the session tells of the end of a job whose runner hangs; further jobs are not taken.
             if waits && self.records.values().any(|record| matches!(record.job, Job::Running(_))) {
-                self.github.take_no_jobs();
+                self.hold_session(now);
             } else {
                 self.github.stop_listening();
             }

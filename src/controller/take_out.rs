@@ -9,7 +9,7 @@ use super::serve::ScaleSetController;
 use crate::listener::Phase;
 
 impl ScaleSetController {
-    /// Keeps the session while a runner is busy, so that one that hangs after its job is noticed; then closes it.
+    /// Keeps the session as long as there are runners, then closes it.
     pub(super) fn hold_to_take_out(&mut self, now: Timestamp) {
         let demand = self.github.demand();
         if self.github.is_gone {
@@ -19,19 +19,26 @@ impl ScaleSetController {
             self.github.stop_listening();
             return self.github.gone();
         }
-        if self.github.wants_to_look(now) {
+        self.github.was_held |= demand.phase == Phase::Listening;
+        if self.github.was_held && self.has_seen_engine && self.records.is_empty() {
+            self.github.stop_listening();
+        } else {
+            self.hold_session(now);
+        }
+    }
+
+    /// Has the session of a scale set that is on its way out, without room for jobs: only the session tells of the end of a
+    /// job whose runner hangs. What this process did not serve is found by the id it had last.
+    pub(super) fn hold_session(&mut self, now: Timestamp) {
+        if self.github.wants_to_look(now) && !self.github.is_gone {
             self.github.looking = true;
             let name = self.specification.name.clone();
             self.tasks.spawn(self.hands.clone().find_remembered(self.memory.scale_set(), name));
         }
-        if self.github.scale_set.is_some() && self.github.listener.is_none() {
+        if self.github.scale_set.is_some() && !self.github.is_gone && self.github.is_closed() {
             self.listen();
         }
         self.github.take_no_jobs();
-        self.github.was_held |= demand.phase == Phase::Listening;
-        if self.github.was_held && self.has_seen_engine && self.records.is_empty() {
-            self.github.stop_listening();
-        }
     }
 
     /// Whether everything is known, and nothing of it is left but the scale set.

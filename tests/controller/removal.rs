@@ -103,6 +103,24 @@ fn sessions(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removal_by_the_next_process_hears_of_the_end_of_a_job_whose_runner_hangs() {
+    let world = World::new(&Wish::default(), Manner { hangs: true, ..Manner::default() });
+    let mut former = world.start();
+    world.queue(1, "sleep 600");
+    world.until("one at work", &former, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
+    assert_eq!(former.end(Order::HandOver).await, []);
+    drop(former);
+    // Told to remove it before it could look for anything.
+    let mut next = world.start();
+    let removal = next.remove(NAME).expect("it is served");
+    let left = tokio::time::timeout(Duration::from_hours(1), removal).await.expect("the end of the job is heard");
+    assert_eq!(left, []);
+    assert_eq!(world.conclusions(), ["success"], "its job was waited for");
+    assert_eq!(count(&world, "scaleSets"), 0);
+    world.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_former_process_registered_is_taken_out_without_being_served() {
     let world = World::new(&Wish::default(), Manner::default());
     let mut operator = left_by_a_former_process(&world).await;
