@@ -50,7 +50,7 @@ new=$folder/new.$$
 trap 'rm -f "$new"' EXIT
 # What is no package's name is an error's text. A pipe knows the exit code of its last command only.
 CGO_ENABLED=0 go build -v -trimpath -mod=readonly -ldflags "$flags" -o "$new" . 2>&1 |
-    awk '/^[^ #]+$/ { if (++packages % 100 == 0) print packages " packages are built"; next } { print }' >&2
+    awk '/^[^ #]+$/ { if (++packages % 100 == 0) { print packages " packages are built"; fflush() }; next } { print }' >&2
 if [ ! -x "$new" ]; then
     echo "the control plane could not be built" >&2
     exit 1

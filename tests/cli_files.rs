@@ -67,6 +67,12 @@ impl User {
         self.root.path().join(name)
     }
 
+    /// A job that waits for a file. With the folder of the test it ends as well: nobody else ends what a killed controller left.
+    fn waits_for(&self, gate: &Path) -> String {
+        let (gate, folder) = (gate.display(), self.root.path().display());
+        format!("until [ -e {gate} ] || [ ! -d {folder} ]; do sleep 0.1; done")
+    }
+
     fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -225,7 +231,7 @@ fn a_removal_waits_for_busy_runners_and_outlives_whoever_asked_for_it() {
     let _controller = user.controller();
     user.until_listening("metal");
     let gate = user.path("gate");
-    let script = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
+    let script = user.waits_for(&gate);
     github.queue(&user, &["--run", &script]).succeeded();
     let is_busy = || user.deskrun(&["status"]).stdout.lines().any(|line| line.contains(" busy "));
     user.until("a busy runner", is_busy);
@@ -297,7 +303,7 @@ fn a_plan_tells_what_would_change_and_which_busy_runner_that_waits_for() {
     let _controller = user.controller();
     user.until_listening("metal");
     let gate = user.path("gate");
-    let script = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
+    let script = user.waits_for(&gate);
     github.queue(&user, &["--run", &script]).succeeded();
     let phases = || {
         let report: Value = serde_json::from_str(&user.deskrun(&["status", "-o", "json"]).stdout).expect("JSON");
