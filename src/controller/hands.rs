@@ -196,8 +196,13 @@ impl Hands {
     }
 
     /// Finds a scale set by nothing but the id it had last: whoever else has its name now shall keep it.
-    pub(super) async fn find_remembered(self, known: Option<i64>, name: String) {
-        match self.of_id(known, &name).await {
+    pub(super) async fn find_remembered(self, known: Option<i64>, group: String, name: String) {
+        let found = match self.of_id(known, &name).await {
+            // In an outage GitHub says 404 as well: only one that answers otherwise is believed.
+            Ok(None) => self.look_up(None, &group, &name).await.map(|_| None),
+            other => other,
+        };
+        match found {
             Ok(Some(scale_set)) => self.tell(Event::ScaleSetFound(scale_set)),
             Ok(None) => self.tell(Event::ScaleSetGone),
             Err(error) => self.tell(Event::ScaleSetMissing(error.into())),

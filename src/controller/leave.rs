@@ -96,7 +96,8 @@ impl ScaleSetController {
 
     /// Deletes the scale set, unless something else is ordered meanwhile.
     async fn delete_at_github(&mut self) -> Result<(), String> {
-        if self.github.is_gone {
+        // A removal looks for the name as well: a resource still has it.
+        if self.github.is_gone && self.order() == Order::TakeOut {
             return Ok(());
         }
         let known = self.github.scale_set.as_ref().map(|scale_set| scale_set.id);

@@ -32,8 +32,8 @@ impl ScaleSetController {
     pub(super) fn hold_session(&mut self, now: Timestamp) {
         if self.github.wants_to_look(now) && !self.github.is_gone {
             self.github.looking = true;
-            let name = self.specification.name.clone();
-            self.tasks.spawn(self.hands.clone().find_remembered(self.memory.scale_set(), name));
+            let (group, name) = (self.specification.runner_group.clone(), self.specification.name.clone());
+            self.tasks.spawn(self.hands.clone().find_remembered(self.memory.scale_set(), group, name));
         }
         if self.github.scale_set.is_some() && !self.github.is_gone && self.github.is_closed() {
             self.listen();

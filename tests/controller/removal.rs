@@ -133,6 +133,20 @@ async fn what_a_former_process_registered_is_taken_out_without_being_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_that_says_not_found_is_no_reason_to_forget_what_is_to_be_taken_out() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = left_by_a_former_process(&world).await;
+    let not_found = || Action::Status { code: 404, retry_after: None, body: None, after_effect: false };
+    for route in ["scale-set-get", "scale-set-list"] {
+        world.fault(route, Trigger::Next(2), not_found());
+    }
+    operator.take_out(world.desired());
+    world.until("its end", &operator, |world| world.memory.scale_set().is_none()).await;
+    assert_eq!(count(&world, "scaleSets"), 0, "it was forgotten and stayed");
+    assert_eq!(operator.end(Order::Drain).await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_scale_set_that_another_controller_serves_is_not_taken_out() {
     let world = World::new(&Wish::default(), Manner::default());
     let mut operator = left_by_a_former_process(&world).await;
