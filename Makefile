@@ -10,10 +10,27 @@ PODMAN = podman:podman runc:/usr/sbin/runc conmon:conmon netavark:/usr/lib/podma
 # What a real kubelet needs beside the control plane's program.
 NODE = containerd:containerd containernetworking-plugins:/usr/lib/cni/bridge iproute2:ip
 
-.PHONY: test lint demo bench tools deny
+# Suites that wait for containers, nodes, servers and processes most of the time; all others compute.
+WAITING = engine cluster kubelet cli_files demo operator_image stand_in_runner killed_listener
+COMPUTING = $(filter-out $(WAITING),$(basename $(notdir $(wildcard tests/*.rs))))
+
+.PHONY: test lint demo bench tools deny suites suite-computing $(WAITING:%=suite-%)
 
 test: tools lint deny
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-run
+	@echo "running the suites side by side; each is shown when it ends"
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target suites
+
+# Cargo is not told of make's own job slots: it takes no part in them.
+suites: suite-computing $(WAITING:%=suite-%)
+
+$(WAITING:%=suite-%): suite-%:
+	MAKEFLAGS= $(CARGO) test --locked --test $*
+
+# With what the others leave of the machine: computing has no time limits.
+suite-computing:
+	MAKEFLAGS= nice -n 10 $(CARGO) test --locked --no-fail-fast --lib --bins $(COMPUTING:%=--test %)
+	MAKEFLAGS= nice -n 10 $(CARGO) test --locked --doc
 
 lint:
 	$(CARGO) fmt --check

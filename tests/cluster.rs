@@ -56,8 +56,8 @@ impl Cluster {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // They wait for the API server most of the time.
-    arguments.test_threads.get_or_insert(4);
+    // They wait for the API server and for timers most of the time.
+    arguments.test_threads.get_or_insert(8);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let cluster = if arguments.list { None } else { Some(runtime.block_on(Cluster::start())) };
     let cluster = match cluster.transpose() {
@@ -68,18 +68,19 @@ fn main() -> ExitCode {
         }
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
+    // Those that wait longest come first: the others fill the time beside them.
     let parts: [fn(Trials<'_>) -> Trials<'_>; 11] = [
-        chart::add,
-        cli::add,
-        definition::add,
-        down::add,
-        goldens::add,
-        killed::add,
         permissions::add,
-        played::add,
         serving::add,
-        standalone::add,
+        cli::add,
+        down::add,
         transcript::add,
+        chart::add,
+        played::add,
+        killed::add,
+        standalone::add,
+        definition::add,
+        goldens::add,
     ];
     let trials = parts.into_iter().fold(trials, |trials, add| add(trials));
     let conclusion = libtest_mimic::run(&arguments, trials.list);

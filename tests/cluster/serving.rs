@@ -20,6 +20,7 @@ use crate::{Cluster, Trials};
 
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
+        .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
         .test("jobs_of_a_scale_set_run_and_nothing_is_left_of_it", jobs_run_and_nothing_is_left)
         .test("a_changed_template_rolls_idle_runners_and_leaves_the_busy_one", a_changed_template)
         .test("a_wrong_credential_is_said_and_a_right_one_is_taken_over", a_wrong_credential)
@@ -31,7 +32,6 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("an_instance_that_is_wanted_again_on_its_way_out_is_told_of", an_instance_wanted_again)
         .test("a_killed_leader_costs_no_job_in_a_burst_of_a_hundred", a_killed_leader)
         .test("an_api_server_that_restarts_and_watches_that_expire_cost_no_job", an_api_server_that_restarts)
-        .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
         .test("a_deleted_secret_of_a_runner_costs_that_runner_alone", a_deleted_secret)
 }
 

@@ -1,6 +1,7 @@
 //! GitHub's side, an engine in memory, and a controller between them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deskrun::controller::{Order, ScaleSetStatus, Shared, Slots, Specification};
@@ -49,8 +50,16 @@ impl Default for Wish {
     }
 }
 
+/// The specification of a wish. It is made once in the process: hundreds of runs wish for the same few, and making one costs
+/// as much as a third of a run.
 pub fn specification(wish: &Wish) -> Specification {
-    let Wish { min, max, more } = wish;
+    static MADE: Mutex<BTreeMap<(u32, u32, &str), Specification>> = Mutex::new(BTreeMap::new());
+    let Wish { min, max, more } = *wish;
+    let mut made = MADE.lock().expect("no panic");
+    made.entry((min, max, more)).or_insert_with(|| new_specification(min, max, more)).clone()
+}
+
+fn new_specification(min: u32, max: u32, more: &str) -> Specification {
     let text = format!(
         "apiVersion: deskrun.dev/v1alpha1\nkind: RunnerScaleSet\nmetadata: {{name: {NAME}}}\nspec:\n  githubConfigUrl: https://github.com/acme\n  containerMode: cached-privileged-kubernetes\n  minRunners: {min}\n  maxRunners: {max}\n{more}"
     );
