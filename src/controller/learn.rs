@@ -44,7 +44,7 @@ impl ScaleSetController {
                 self.with(&runner, |record| record.not_handed_over(words));
             }
             Event::Deregistered { runner } => self.with(&runner, |record| record.deregistered(now)),
-            Event::Busy { runner } => self.with(&runner, Record::is_busy),
+            Event::Busy { runner } => self.with(&runner, |record| record.is_busy(now)),
             Event::Removed { runner } => {
                 self.with(&runner, |record| record.removed(now));
                 self.shared.slots.release(&runner);

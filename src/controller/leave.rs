@@ -23,13 +23,13 @@ impl ScaleSetController {
         let out_of_time = self.drain_until.is_some_and(|until| until <= now);
         match self.order() {
             Order::Serve => false,
-            Order::Drain => done || out_of_time,
+            // Before the engine has shown what there is, an empty book means nothing: idle runners would be left to themselves.
+            Order::Drain => done && (self.has_seen_engine || self.engine_trouble.is_some()) || out_of_time,
             Order::HandOver => {
                 let making = self.records.values().any(|record| record.stage() == Stage::Creating);
                 quiet && !making && !matches!(self.stock, Stock::Asking(_)) || out_of_time
             }
-            // Before the engine has shown what there is, an empty book means nothing; and a scale set that is being made
-            // would come after its own removal.
+            // A scale set that is being made would come after its own removal.
             Order::Remove => {
                 let known = self.has_seen_engine && !self.github.looking;
                 done && known || out_of_time && self.records.is_empty()

@@ -45,6 +45,8 @@ pub(super) struct Record {
     failure: Option<String>,
     /// What a former process noted of its job.
     noted_job: Option<String>,
+    /// Its pod went while it was being removed.
+    vanished: bool,
 }
 
 /// When a runner got how far.
@@ -115,6 +117,7 @@ impl Record {
             adopted: false,
             failure: None,
             noted_job: None,
+            vanished: false,
         }
     }
 
@@ -183,8 +186,23 @@ impl Record {
     pub(super) fn vanish(&mut self, now: Timestamp) {
         if self.ended.is_none() && self.removal.is_none() {
             self.failure.get_or_insert_with(|| "its pod vanished".to_owned());
-            // What the engine keeps beside the pod may be there still.
-            self.ended = Some(Ended { at: now, code: None, remains: Remains::Pod });
+            self.is_left_without_a_pod(now);
+        }
+        self.vanished = true;
+    }
+
+    fn is_left_without_a_pod(&mut self, now: Timestamp) {
+        // What the engine keeps beside the pod may be there still.
+        self.ended = Some(Ended { at: now, code: None, remains: Remains::Pod });
+    }
+
+    /// No one is at it any more: whatever ended meanwhile is to be removed again.
+    fn removal_is_over(&mut self, now: Timestamp) {
+        self.removal = None;
+        match &mut self.ended {
+            Some(ended) if ended.remains == Remains::PodGoing => ended.remains = Remains::Pod,
+            None if self.vanished => self.is_left_without_a_pod(now),
+            _ => {}
         }
     }
 
@@ -199,7 +217,9 @@ impl Record {
             Some(ended) => ended.remains = Remains::PodGoing,
             None => self.removal = Some(Removal { reason, deregistered: !reason.asks_github_first() }),
         }
-        if matches!(reason, Reason::NotStarted | Reason::NotOnline | Reason::Ghost) {
+        // That its node is lost says nothing of those to come.
+        let is_seen = !matches!(self.phase, Some(RunnerPhase::Unknown));
+        if is_seen && matches!(reason, Reason::NotStarted | Reason::NotOnline | Reason::Ghost) {
             let phase = self.waiting().map(|words| format!(": {words}")).unwrap_or_default();
             self.failure.get_or_insert_with(|| format!("{}{phase}", reason.name()));
         }
@@ -213,19 +233,18 @@ impl Record {
         }
     }
 
-    /// GitHub keeps it, for it has a job.
-    pub(super) fn is_busy(&mut self) {
-        self.removal = None;
-        if !matches!(self.job, Job::Running(_)) {
-            self.job = Job::Running(None);
+    /// GitHub keeps it, for it has a job. The end of a job that was heard of stays heard: GitHub is slow to forget, and is
+    /// asked again.
+    pub(super) fn is_busy(&mut self, now: Timestamp) {
+        /// GitHub lets a runner go seconds after its job, now and then later (`scale-set-protocol.md` 5).
+        const AGAIN: Duration = Duration::from_secs(30);
+        match self.job {
+            Job::None => self.job = Job::Running(None),
+            Job::Running(_) => {}
+            Job::Completed { .. } => self.not_before = now.checked_add(AGAIN).ok(),
         }
         self.doubtful = false;
-        // It ended while GitHub was asked: no one is at its pod any more.
-        if let Some(ended) = &mut self.ended
-            && ended.remains == Remains::PodGoing
-        {
-            ended.remains = Remains::Pod;
-        }
+        self.removal_is_over(now);
     }
 
     /// The job that a message said it had is someone else's, or no one's any more: only GitHub knows what it does.
@@ -244,12 +263,7 @@ impl Record {
         self.attempts += 1;
         let wait = Duration::from_secs(1 << self.attempts.min(7)).min(MOST_WAIT);
         self.not_before = now.checked_add(wait).ok();
-        self.removal = None;
-        if let Some(ended) = &mut self.ended
-            && ended.remains == Remains::PodGoing
-        {
-            ended.remains = Remains::Pod;
-        }
+        self.removal_is_over(now);
     }
 
     /// As decisions see it.

@@ -111,7 +111,7 @@ impl Operator {
     pub fn apply(&mut self, mut desired: Vec<Desired>, order: Order) {
         self.removals.retain(|resource, removal| {
             let wanted = desired.iter().any(|desired| desired.specification.resource == *resource);
-            removal.is_under_way() || wanted && !removal.has_failed()
+            removal.keeps_out(wanted)
         });
         desired.retain(|desired| !self.removals.contains_key(&desired.specification.resource));
         self.shared.slots.set_sizes(slot_sizes(desired.iter().map(|desired| &desired.specification)));
@@ -247,10 +247,10 @@ impl Operator {
         named.into_values().collect()
     }
 
-    /// Lets a resource of this name be served again, whatever became of an earlier one.
+    /// Lets a resource of this name be served again as soon as an earlier one is out, whatever becomes of that.
     pub fn forget_removal(&mut self, resource: &str) {
-        if self.removals.get(resource).is_some_and(|removal| !removal.is_under_way()) {
-            self.removals.remove(resource);
+        if let Some(removal) = self.removals.get_mut(resource) {
+            removal.forget();
         }
     }
 
@@ -262,6 +262,11 @@ impl Operator {
 
     /// Stops serving a resource without taking anything out, as if the process had died.
     pub fn abandon(&mut self, resource: &str) {
+        // What the engine shows keeps its slot all the same.
+        let abandoned = self.served.values().chain(&self.leaving).filter(|served| served.resource() == resource);
+        for runner in abandoned.flat_map(|served| served.status.borrow().runners.clone()) {
+            self.shared.slots.release(&runner.name);
+        }
         self.served.retain(|_, served| served.is_kept(resource));
         self.leaving.retain(|served| served.is_kept(resource));
     }

@@ -15,6 +15,8 @@ type Outcome = Option<Vec<(String, String)>>;
 #[derive(Clone, Debug)]
 pub(super) struct Removal {
     outcome: watch::Receiver<Outcome>,
+    /// Its resource is gone, and another of that name is no business of this removal's.
+    is_forgotten: bool,
 }
 
 /// A controller that was ordered to remove its scale set: the name, the task, the line its orders come by.
@@ -35,14 +37,23 @@ impl Removal {
             }
             done.send_replace(Some(left));
         });
-        Self { outcome }
+        Self { outcome, is_forgotten: false }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.is_forgotten = true;
+    }
+
+    /// Whether a resource of this name is to stay out.
+    pub(super) fn keeps_out(&self, is_wanted: bool) -> bool {
+        self.is_under_way() || is_wanted && !self.has_failed() && !self.is_forgotten
     }
 
     pub(super) fn is_under_way(&self) -> bool {
         self.outcome.borrow().is_none()
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    fn has_failed(&self) -> bool {
         self.outcome.borrow().as_ref().is_some_and(|left| !left.is_empty())
     }
 

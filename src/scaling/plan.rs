@@ -147,7 +147,8 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
             }
             look_after_idle(runner, since, limits, now, plan);
         }
-        // A busy runner is never touched, nor one that we cannot see, nor one on its way in or out.
+        (Stage::Unknown, Job::None) => look_after_unseen(runner, now, plan),
+        // A busy runner is never touched, nor one on its way in or out.
         (
             Stage::Running { .. }
             | Stage::Starting
@@ -171,6 +172,19 @@ fn look_after_idle(runner: &Runner, since: Timestamp, limits: &Limits, now: Time
         Registration::Offline { at } => plan.ask_at(runner, online_by.max(after(at, Duration::from_secs(1))), now),
         Registration::Online { at } => plan.ask_at(runner, after(at, limits.timers.idle).max(online_by), now),
         Registration::Asking => {}
+    }
+}
+
+/// Whether a runner that the engine cannot see is still there for a job, GitHub can tell: one that is not connected is given
+/// up there, so that another one takes its place. What is left of it stays the engine's to remove, when it is seen again.
+fn look_after_unseen(runner: &Runner, now: Timestamp, plan: &mut Plan) {
+    /// GitHub notices within about a minute that a process is not connected any more (`scale-set-protocol.md` 5).
+    const AGAIN: Duration = Duration::from_mins(1);
+    match runner.registration {
+        Registration::NotAsked => plan.ask_at(runner, now, now),
+        Registration::Online { at } => plan.ask_at(runner, after(at, AGAIN), now),
+        Registration::Offline { .. } => plan.remove_at(runner, Reason::NotOnline, now, now),
+        Registration::Asking | Registration::Gone { .. } => {}
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use deskrun::controller::{Order, RunnerPhase};
+use deskrun::engine::EngineError;
 use deskrun::engine::memory::{Call, Fault, Faults, Outcome};
+use deskrun::operator::Desired;
 use deskrun::simulator::{Action, Trigger};
 
 use crate::support::simulated::Manner;
@@ -97,6 +99,78 @@ async fn a_vanished_pod_is_replaced_under_a_new_name_with_a_new_config() {
     world.until("the end of its pod", &operator, |world| world.engine.objects().is_empty()).await;
     world.end(&mut operator).await;
     assert_eq!(world.engine.created(), 2);
+}
+
+/// Guard: `look_after_unseen` in `scaling/plan.rs`: what GitHub does not see either covers no job. Its slot stays held.
+#[tokio::test(start_paused = true)]
+async fn a_job_does_not_wait_for_a_runner_that_is_cut_off_before_it_came_for_one() {
+    let world = World::new(&Wish::default(), first(&Manner { never_online: true, ..Manner::default() }));
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
+    let lost = world.engine.alive().remove(0);
+    world.engine.lose_sight(&lost);
+    // Nor can it be removed as long as its node is away.
+    let name = lost.clone();
+    world.engine.set_faults(Faults::new(move |call, runner| {
+        let error = EngineError::Failed { call: call.words(), message: "its node is away".to_owned() };
+        let fails = call == Call::RemovePod && runner == name;
+        if fails { Fault { outcome: Outcome::FailsBefore(error), ..Fault::default() } } else { Fault::default() }
+    }));
+    let started = tokio::time::Instant::now();
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_mins(3), "the job waited: {:?}", started.elapsed());
+    assert_eq!((world.conclusions(), world.engine.created()), (vec!["success".to_owned()], 2));
+    let held: Vec<String> = operator.report().slots.values().flat_map(|slots| slots.values().cloned()).collect();
+    assert!(held.contains(&lost), "its directories may be in use: {held:?}");
+    world.engine.set_faults(Faults::none());
+    world.engine.lose(&lost);
+    world.until("the end of what it left", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+}
+
+/// Guard: `is_busy` in `controller/record.rs`: GitHub may still take a runner for busy whose job's end it has told.
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_hangs_goes_although_github_takes_it_for_busy_for_a_while() {
+    let world = World::new(&Wish::default(), first(&Manner { hangs: true, ..Manner::default() }));
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    world.until_jobs_end(&operator).await;
+    let busy = Action::Status {
+        code: 409,
+        retry_after: None,
+        body: Some(r#"{"typeName":"JobStillRunningException","message":"still running"}"#.to_owned()),
+        after_effect: false,
+    };
+    world.fault("runner-delete", Trigger::Next(2), busy);
+    let started = tokio::time::Instant::now();
+    world.until("its end", &operator, |world| world.engine.objects().is_empty()).await;
+    let took = started.elapsed();
+    assert!((Duration::from_mins(3)..Duration::from_mins(8)).contains(&took), "asked again and again: {took:?}");
+    world.end(&mut operator).await;
+}
+
+/// Guard: `is_left_without_a_pod` in `controller/record.rs`: a pod that goes while GitHub is asked to give its runner up is gone
+/// also if that fails.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_vanishes_while_its_removal_fails_covers_no_job() {
+    let world = World::new(&Wish::default(), first(&Manner { never_online: true, ..Manner::default() }));
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
+    let lost = world.engine.alive().remove(0);
+    let away = Action::Status { code: 503, retry_after: None, body: None, after_effect: false };
+    world.fault("runner-delete", Trigger::Seconds(600.0), away);
+    let specification = specification(&Wish { more: "  runAsRoot: true\n", ..Wish::default() });
+    operator.apply(vec![Desired { specification, ..world.desired() }], Order::Drain);
+    // Its removal has begun: GitHub is asked, and does not answer well.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.engine.lose(&lost);
+    let started = tokio::time::Instant::now();
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_mins(3), "the job waited: {:?}", started.elapsed());
+    world.simulator.clear_faults();
+    world.end(&mut operator).await;
 }
 
 /// Guard: `Reason::Hung` in `look_after`, `scaling/plan.rs`: the timer takes it out, and its slot is free again.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deskrun::controller::{Order, ServingPhase};
+use deskrun::engine::memory::{Call, Fault, Faults};
 use deskrun::github::NewScaleSet;
 use deskrun::listener::Volatile;
 use deskrun::operator::Operator;
@@ -37,6 +38,53 @@ async fn a_reload_during_or_after_a_removal_does_not_bring_the_scale_set_back_be
     let listens = |operator: &deskrun::operator::Operator| World::status(operator).phase == ServingPhase::Listening;
     world.until("its return", &operator, |_| listens(&operator)).await;
     world.end(&mut operator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_comes_anew_while_its_predecessor_is_taken_out_is_served_when_that_is_out() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    world.queue(1, "sleep 600");
+    world.until("one at work", &operator, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
+    let removal = operator.remove(NAME).expect("it is served");
+    // Someone took its finalizer away; another one of the same name is there, and was never missing here.
+    operator.forget_removal(NAME);
+    operator.apply(vec![world.desired()], Order::Drain);
+    assert_eq!(removal.await, []);
+    assert_eq!(world.conclusions(), ["success"], "the busy runner was waited for");
+    operator.apply(vec![world.desired()], Order::Drain);
+    let listens = |operator: &Operator| World::status(operator).phase == ServingPhase::Listening;
+    world.until("its return", &operator, |_| listens(&operator)).await;
+    world.end(&mut operator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_right_after_the_start_waits_until_the_engine_has_shown_what_there_is() {
+    let mut world = World::new(&Wish::default(), Manner::default());
+    // A killed process's prepared config is for the next start that lists what is registered.
+    world.shared.keeps_stock = false;
+    let first = world.start();
+    world.queue(1, "sleep 5");
+    world.until("one at work", &first, |world| world.jobs().iter().all(|job| job["status"] == "running")).await;
+    // As if it were killed; the job ends without it.
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let slow = |call, _: &str| {
+        let before = if call == Call::Observe { Duration::from_secs(4) } else { Duration::ZERO };
+        Fault { before, ..Fault::default() }
+    };
+    world.engine.set_faults(Faults::new(slow));
+    let mut second = world.start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.end(&mut second).await;
+    // But for an engine that is away no one waits.
+    world.engine.set_faults(Faults::none());
+    world.engine.set_reachable(false);
+    let mut third = world.start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    let _ = third.end(Order::Drain).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ pub use faults::{Call, Fault, Faults, Outcome};
 pub use life::{Log, Process, Signal, Start};
 use state::State;
 
-use super::{Engine, EngineError, Observation};
+use super::{Engine, EngineError, Observation, RunnerPhase};
 use crate::manifest::{RunnerManifest, Unhonoured};
 use crate::secret::Secret;
 
@@ -57,6 +57,11 @@ impl MemoryEngine {
     /// Takes a runner's pod away, as a node that is lost does. Its secret stays.
     pub fn lose(&self, runner: &str) {
         self.state().remove_pod(runner);
+    }
+
+    /// Shows a runner as one that cannot be seen, as a node does that is cut off. Its process goes on.
+    pub fn lose_sight(&self, runner: &str) {
+        self.state().set_phase(runner, RunnerPhase::Unknown);
     }
 
     /// Leaves behind what a controller that is killed while it makes a runner would: its secret, and no pod.

@@ -146,6 +146,10 @@ fn runners_that_do_not_come_up_or_do_not_end_are_removed_by_their_timers() {
         (old(long_ago, Job::Running, Registration::Gone { at: at(0) }), None),
         (old(long_ago, Job::None, Registration::Online { at: at(NOW - 5) }), None),
         (old(Stage::Unknown, Job::None, Registration::NotAsked), None),
+        (old(Stage::Unknown, Job::None, Registration::Online { at: at(NOW - 3600) }), None),
+        (old(Stage::Unknown, Job::None, asked(5)), Some(Reason::NotOnline)),
+        (old(Stage::Unknown, Job::None, Registration::Gone { at: at(NOW - 3600) }), None),
+        (old(Stage::Unknown, Job::Running, asked(5)), None),
     ] {
         let plan = decide(jobs(1), std::slice::from_ref(&runner), &limits(0, 4));
         assert_eq!(removed(&plan).first().map(|(_, reason)| *reason), expected, "{runner:?}");
@@ -163,6 +167,17 @@ fn github_is_asked_about_an_idle_runner_when_it_should_be_online_and_now_and_the
     assert_eq!(asks(Registration::Asking), 0);
     let young = decide(jobs(1), &[runner("a", running(), Job::None)], &limits(0, 4));
     assert_eq!((young.ask.len(), young.wake_at), (0, Some(at(NOW + 330))));
+}
+
+#[test]
+fn an_idle_runner_that_cannot_be_seen_covers_a_job_only_as_long_as_github_sees_it() {
+    let unseen = |registration| Runner { registration, ..runner("a", Stage::Unknown, Job::None) };
+    let decide = |registration| decide(jobs(1), &[unseen(registration)], &limits(0, 4));
+    assert_eq!(decide(Registration::NotAsked).ask, ["a"]);
+    assert_eq!(decide(Registration::Online { at: at(NOW - 60) }).ask, ["a"]);
+    let just_said = decide(Registration::Online { at: at(NOW - 59) });
+    assert_eq!((just_said.ask.len(), just_said.wake_at, just_said.create), (0, Some(at(NOW + 1)), 0));
+    assert_eq!(decide(Registration::Gone { at: at(NOW) }).create, 1, "its place is another one's");
 }
 
 #[test]
