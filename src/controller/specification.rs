@@ -56,7 +56,7 @@ impl PartialEq for Specification {
 impl Specification {
     /// What a scale set is known by: where it is registered, and its name there.
     pub fn key(&self) -> String {
-        format!("{} {}", self.config_url, self.name)
+        format!("{} {}", self.config_url_label(), self.name)
     }
 
     /// The label by which its runners say where they are registered.

@@ -115,10 +115,12 @@ impl CallError {
         }
     }
 
-    /// Whether the server asks to try the same again a little later: it does too much at once, or counts a quota.
+    /// Whether the same may go well a little later: the server does too much at once, counts a quota, or has just started and
+    /// has not read yet who may do what.
     pub(super) fn is_passing(&self) -> bool {
         self.status().is_some_and(|status| match status.code {
-            429 | 503 => true,
+            401 | 429 | 503 => true,
+            403 => status.message.contains(" cannot ") && status.message.contains("RBAC: "),
             409 => status.message.contains("resourcequotas") && status.message.contains("has been modified"),
             _ => false,
         })

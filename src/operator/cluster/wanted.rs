@@ -15,7 +15,7 @@ use crate::github::{ConfigUrl, ConfigUrlOptions, Credentials, HttpOptions, over_
 use crate::layers::{UserLayer, stack};
 use crate::manifest::EngineKind;
 use crate::problem::Problem;
-use crate::render::{Request, prepare};
+use crate::render::{Request, config_url_hash, prepare};
 use crate::scale_set::{CertificateAuthority, LayerSource, ScaleSet, Validated, check_together, validate};
 
 /// What a resource comes to.
@@ -140,11 +140,12 @@ impl Reader {
                 continue;
             }
             let url = scale_set.config_url.clone().unwrap_or_default();
-            let names_of = scale_set.instances().into_iter().map(|instance| (url.clone(), instance.name));
+            // Runners know their place by this label, and GitHub does not look at the case either.
+            let place = config_url_hash(&url);
+            let names_of = scale_set.instances().into_iter().map(|instance| (place.clone(), instance.name));
             for key in names_of {
                 if let Some(other) = names.insert(key.clone(), &document.file) {
-                    let words =
-                        format!("`{}` at {} is served for {other} already: rename one of the two", key.1, key.0);
+                    let words = format!("`{}` at {url} is served for {other} already: rename one of the two", key.1);
                     faults.insert(resource.uid.clone(), Fault::new("Conflict", words));
                     // The older one keeps the name.
                     names.insert(key, other);
