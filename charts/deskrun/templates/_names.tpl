@@ -8,8 +8,8 @@
 {{- end -}}
 
 {{- define "deskrun.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "deskrun.labels" -}}
@@ -25,6 +25,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "deskrun.lease" -}}
 {{- default (include "deskrun.fullname" .) .Values.leaseName -}}
+{{- end -}}
+
+{{- /* A whole number as it was written: Helm reads those of a file as floating-point numbers, and shows large ones so. */ -}}
+{{- define "deskrun.number" -}}
+{{- if kindIs "float64" . -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
 {{- end -}}
 
 {{- define "deskrun.runnerNamespace" -}}
