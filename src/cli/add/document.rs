@@ -60,6 +60,8 @@ impl Add {
             _ => "",
         };
         match (field, keys.get(1)) {
+            // What is before an `@` may be a token.
+            ("githubConfigUrl", _) if self.repository.contains('@') => "--repository".to_owned(),
             ("githubConfigUrl", _) => format!("--repository {}", self.repository),
             ("containerMode", _) => format!("--mode {}", self.mode),
             ("image", _) => format!("--image {}", self.image.as_deref().unwrap_or_default()),

@@ -38,12 +38,17 @@ pub(in crate::cli) fn deployment(object: Option<&Value>) -> Progress {
     if !is_observed(object, &object["status"]) {
         return Progress::waiting("its change was not looked at yet");
     }
-    if count("updatedReplicas") >= wanted && count("availableReplicas") >= 1 {
+    let (all, updated, available) = (count("replicas"), count("updatedReplicas"), count("availableReplicas"));
+    // While pods of the form before are there, they are what is available. One of several is enough: the others stand by.
+    if updated >= wanted && all <= updated && available >= 1 {
         return Progress::Done;
     }
     match condition(object, "ReplicaFailure").filter(|failure| failure["status"] == "True") {
         Some(failure) => Progress::Waiting(words(failure)),
-        None => Progress::Waiting(format!("{} of {wanted} pods are available", count("availableReplicas"))),
+        None if all > updated && available > 0 => {
+            Progress::Waiting(format!("{} of the pods before it are there still", all - updated))
+        }
+        None => Progress::Waiting(format!("{available} of {wanted} pods are available")),
     }
 }
 
@@ -102,8 +107,11 @@ mod tests {
         let status = json!({"observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": 1});
         assert_eq!(of(2, status.clone()), Progress::Done);
         assert_eq!(of(3, status), waits("its change was not looked at yet"));
-        let status = json!({"observedGeneration": 2, "availableReplicas": 1});
-        assert_eq!(of(2, status), waits("1 of 1 pods are available"));
+        // The new pod cannot start, and the old one serves on.
+        let status = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+        assert_eq!(of(2, status), waits("1 of the pods before it are there still"));
+        let status = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1});
+        assert_eq!(of(2, status), waits("0 of 1 pods are available"));
         let failure = json!([{"type": "ReplicaFailure", "status": "True", "reason": "Forbidden", "message": "no"}]);
         assert_eq!(of(2, json!({"observedGeneration": 2, "conditions": failure})), waits("Forbidden: no"));
     }
