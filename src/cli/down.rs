@@ -13,9 +13,9 @@ use kube::api::ListParams;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::judge::scope;
 pub(super) use self::judge::{gone, leads};
 use super::cluster::{Cluster, ClusterArguments};
+use super::installed::{Installed, Scope, installed};
 use super::objects::{api, delete, plain, shown};
 use super::resource::made_for;
 use super::scale_sets::{Found, list, scale_sets};
@@ -47,7 +47,8 @@ impl Down {
     pub(super) async fn run(self, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
         let deadline = Instant::now() + self.timeout;
         let cluster = self.cluster.connect().await?;
-        let namespace = self.served(&cluster).await?;
+        let installed = installed(&cluster, &self.operator_namespace).await?;
+        let namespace = self.served(&cluster, installed.as_ref())?;
         let found = list(&cluster, namespace.as_deref()).await?;
         let held = found.iter().filter(|found| found.is_held()).count();
         if held > 0 && !self.force && !self.operator_leads(&cluster).await? {
@@ -72,20 +73,28 @@ impl Down {
             printer.hint(Some(&hint))?;
             return Ok(1);
         }
-        self.made(&cluster, namespace.as_deref(), printer).await?;
-        self.operator(&cluster, namespace, printer).await?;
-        if self.crds { self.definition(&cluster, printer).await } else { Ok(0) }
+        delete_made(&cluster, namespace.as_deref(), None, printer).await?;
+        let kept = installed.and_then(|installed| installed.is_not_ours(&Scope::of(namespace.as_deref())));
+        let kept = kept.map(|words| format!("deployment/{NAME} in {}: {words}", self.operator_namespace));
+        match &kept {
+            Some(words) => printer.note("kept", words)?,
+            None => self.operator(&cluster, namespace, printer).await?,
+        }
+        if self.crds { self.definition(&cluster, kept, printer).await } else { Ok(0) }
     }
 
     /// The namespace that is meant; `None` for all of them. The operator's own arguments say so, unless the command line does.
-    async fn served(&self, cluster: &Cluster) -> anyhow::Result<Option<String>> {
-        if self.cluster.namespace.is_some() {
-            return Ok(Some(cluster.namespace.clone()));
+    fn served(&self, cluster: &Cluster, installed: Option<&Installed>) -> anyhow::Result<Option<String>> {
+        let named = self.cluster.namespace.is_some();
+        match installed.filter(|_| !named).map(|installed| &installed.scope) {
+            None => Ok(Some(cluster.namespace.clone())),
+            Some(Some(Scope::Namespace(namespace))) => Ok(Some(namespace.clone())),
+            Some(Some(Scope::All)) => Ok(None),
+            Some(None) => bail!(
+                "the arguments of deployment/{NAME} in {} do not say what it serves: name a namespace by `-n`",
+                self.operator_namespace
+            ),
         }
-        let deployments = api(&cluster.client, "apps/v1", "Deployment", Some(&self.operator_namespace));
-        let deployment = deployments.get_opt(NAME).await.map_err(plain);
-        let deployment = deployment.with_context(|| format!("the cluster at {} cannot be asked", cluster.url))?;
-        Ok(deployment.map_or_else(|| Some(cluster.namespace.clone()), |deployment| scope(&deployment.data)))
     }
 
     async fn operator_leads(&self, cluster: &Cluster) -> anyhow::Result<bool> {
@@ -126,16 +135,6 @@ impl Down {
         Ok(left)
     }
 
-    /// Takes out Secrets and ConfigMaps that commands made. Others are their makers'.
-    async fn made(
-        &self,
-        cluster: &Cluster,
-        namespace: Option<&str>,
-        printer: &mut Printer<impl Write, impl Write>,
-    ) -> anyhow::Result<()> {
-        delete_made(cluster, namespace, None, printer).await
-    }
-
     async fn operator(
         &self,
         cluster: &Cluster,
@@ -159,18 +158,19 @@ impl Down {
                     printer
                         .note("kept", &format!("namespace/{name}: `kubectl delete namespace {name}` takes it out"))?;
                 }
-                _ => report(cluster, object, printer).await?,
+                _ => drop(report(cluster, object, printer).await?),
             }
         }
         let metadata = serde_json::json!({"name": NAME, "namespace": self.operator_namespace});
         let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
-        report(cluster, &lease, printer).await
+        report(cluster, &lease, printer).await.map(drop)
     }
 
     /// Deletes the definition, unless someone still needs it: all objects of the kind would go with it.
     async fn definition(
         &self,
         cluster: &Cluster,
+        kept: Option<String>,
         printer: &mut Printer<impl Write, impl Write>,
     ) -> anyhow::Result<ExitCode> {
         let others = list(cluster, None).await?;
@@ -178,37 +178,44 @@ impl Down {
             let names: Vec<String> = others.iter().map(|found| shown(&found.json())).collect();
             bail!("the definition is kept, for there are others: {}", names.join(", "));
         }
+        if let Some(operator) = kept {
+            bail!("the definition is kept, for an operator needs it: {operator}");
+        }
         report(cluster, &definition(), printer).await?;
         Ok(0)
     }
 }
 
-/// Takes out what commands made for a scale set, or for all of them.
+/// Takes out the Secrets and ConfigMaps that commands made for a scale set, or for all of them; how many. Others are their
+/// makers'.
 pub(super) async fn delete_made(
     cluster: &Cluster,
     namespace: Option<&str>,
     scale_set: Option<&str>,
     printer: &mut Printer<impl Write, impl Write>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
+    let mut deleted = 0;
     let selected = ListParams::default().labels(&made_for(scale_set));
     for kind in ["Secret", "ConfigMap"] {
         let listed = api(&cluster.client, "v1", kind, namespace).list(&selected).await.map_err(plain);
         for object in listed.with_context(|| format!("cannot list what was made: {kind}s"))?.items {
             let mut object = serde_json::to_value(object).unwrap_or_default();
             (object["apiVersion"], object["kind"]) = ("v1".into(), kind.into());
-            report(cluster, &object, printer).await?;
+            deleted += usize::from(report(cluster, &object, printer).await?);
         }
     }
-    Ok(())
+    Ok(deleted)
 }
 
-async fn report(
+/// Deletes an object and says so; whether there was one.
+pub(super) async fn report(
     cluster: &Cluster,
     object: &Value,
     printer: &mut Printer<impl Write, impl Write>,
-) -> anyhow::Result<()> {
-    if delete(&cluster.client, object).await? {
+) -> anyhow::Result<bool> {
+    let was_there = delete(&cluster.client, object).await?;
+    if was_there {
         printer.data(&format!("{} deleted\n", shown(object)))?;
     }
-    Ok(())
+    Ok(was_there)
 }

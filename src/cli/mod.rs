@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod down;
 mod input;
+mod installed;
 mod list;
 mod objects;
 mod operator;

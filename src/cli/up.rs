@@ -16,6 +16,8 @@ use tokio::time::Instant;
 pub(super) use self::judge::{Progress, condition, definition as judge_definition};
 pub(super) use self::wait::until;
 use super::cluster::{Cluster, ClusterArguments};
+use super::down::report;
+use super::installed::{Installed, Scope, installed};
 use super::objects::{api, apply, plain, shown};
 use super::resource::{MANAGED_BY, Resources, resources};
 use super::run::Files;
@@ -30,6 +32,8 @@ pub(super) const NAME: &str = "deskrun";
 pub(super) const DEFAULT_NAMESPACE: &str = "deskrun-system";
 /// No image is published: one is built with the Containerfile.
 const DEFAULT_IMAGE: &str = concat!("localhost/deskrun:", env!("CARGO_PKG_VERSION"));
+/// An image of this name that is there already was not chosen by anyone.
+const DEFAULT_REPOSITORY: &str = "localhost/deskrun:";
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -41,9 +45,9 @@ pub(super) struct Up {
     /// Namespace of the operator
     #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE)]
     operator_namespace: String,
-    /// Image of the operator
-    #[arg(long, default_value = DEFAULT_IMAGE)]
-    image: String,
+    /// Image of the operator; that of the operator which is there, or else the one that the Containerfile makes
+    #[arg(long)]
+    image: Option<String>,
     /// Let the operator serve every namespace; it holds its permissions in the whole cluster then
     #[arg(short = 'A', long, conflicts_with = "no_operator")]
     all_namespaces: bool,
@@ -71,14 +75,17 @@ impl Up {
         let cluster = self.cluster.connect().await?;
         let wanted = resources(&input, self.cluster.namespace.as_deref(), &cluster.namespace)?;
         let secrets = wanted.secrets()?;
-        for object in self.first(&wanted.namespace)? {
+        let before = if self.no_operator { None } else { self.before(&cluster, &wanted.namespace, printer).await? };
+        let first = self.first(&wanted.namespace, before.as_ref())?;
+        for object in &first {
             // What is there is someone's, and stays as it is.
-            if object["kind"] == "Namespace" && is_there(&cluster, &object).await? {
+            if object["kind"] == "Namespace" && is_there(&cluster, object).await? {
                 continue;
             }
-            self.apply(&cluster, &object, printer).await?;
+            self.apply(&cluster, object, printer).await?;
         }
         if !self.dry_run {
+            self.outgrow(&cluster, before.as_ref(), &first, printer).await?;
             self.served(&cluster, deadline, printer).await?;
         }
         for object in secrets.iter().chain(&wanted.config_maps).chain(&wanted.scale_sets) {
@@ -91,21 +98,61 @@ impl Up {
         self.wait(&cluster, &wanted, deadline, printer).await
     }
 
+    /// The operator that is there. One that is not ours to change, or whose scale sets would be left to no one, is an error.
+    async fn before(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<Option<Installed>> {
+        let Some(before) = installed(cluster, &self.operator_namespace).await? else { return Ok(None) };
+        let place = &self.operator_namespace;
+        if let Some(words) = before.may_not_become(&Scope::of((!self.all_namespaces).then_some(namespace))) {
+            bail!(
+                "deployment/{NAME} in {place} is not changed: {words}. `--no-operator` leaves it as it is, \
+                 `--operator-namespace` puts another one elsewhere"
+            );
+        }
+        if let (None, Some(image)) = (&self.image, chosen_image(&before)) {
+            printer.note("note", &format!("the operator's image stays {image}: `--image` changes it"))?;
+        }
+        Ok(Some(before))
+    }
+
+    /// Takes away the rights in one namespace that an operator for all of them does not need any more.
+    async fn outgrow(
+        &self,
+        cluster: &Cluster,
+        before: Option<&Installed>,
+        objects: &[Value],
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        let Some(Some(Scope::Namespace(namespace))) = before.map(|before| &before.scope) else { return Ok(()) };
+        for object in self.installation(Some(namespace.clone()), before)? {
+            let is_a_right = object["kind"] == "Role" || object["kind"] == "RoleBinding";
+            let is_same = |other: &Value| shown(other) == shown(&object);
+            if is_a_right && !objects.iter().any(is_same) {
+                report(cluster, &object, printer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn installation(&self, runner_namespace: Option<String>, before: Option<&Installed>) -> anyhow::Result<Vec<Value>> {
+        let kept = before.and_then(chosen_image);
+        let image = self.image.as_deref().or(kept).unwrap_or(DEFAULT_IMAGE).to_owned();
+        let installation = Installation { namespace: self.operator_namespace.clone(), runner_namespace, image };
+        installation.objects().map_err(|error| anyhow!("the operator's objects cannot be read: {}", error.message))
+    }
+
     /// What the scale sets need before they come: the operator, or at least their namespace.
-    fn first(&self, namespace: &str) -> anyhow::Result<Vec<Value>> {
+    fn first(&self, namespace: &str, before: Option<&Installed>) -> anyhow::Result<Vec<Value>> {
         let metadata = json!({"name": namespace, "labels": {MANAGED_BY.0: MANAGED_BY.1}});
         let plain = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         if self.no_operator {
             return Ok(vec![plain]);
         }
-        let installation = Installation {
-            namespace: self.operator_namespace.clone(),
-            runner_namespace: (!self.all_namespaces).then(|| namespace.to_owned()),
-            image: self.image.clone(),
-        };
-        let objects = installation.objects();
-        let mut objects =
-            objects.map_err(|error| anyhow!("the operator's objects cannot be read: {}", error.message))?;
+        let mut objects = self.installation((!self.all_namespaces).then(|| namespace.to_owned()), before)?;
         if self.all_namespaces {
             objects.push(plain);
         }
@@ -132,6 +179,11 @@ impl Up {
         let definition = definition();
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
         let definitions = api(&cluster.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+        let is_hidden = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+        // Whoever may do everything in a namespace need not see it; whether it is there the next calls tell.
+        if self.no_operator && definitions.get_opt(name).await.is_err_and(|error| is_hidden(&error)) {
+            return Ok(());
+        }
         match until(definitions, name, &shown(&definition), judge::definition, deadline, printer).await? {
             Ok(()) => Ok(()),
             Err(words) => bail!("{} is not served: {words}", shown(&definition)),
@@ -190,6 +242,11 @@ impl Up {
         });
         words.collect()
     }
+}
+
+/// The image of an operator that is there, if someone chose it.
+fn chosen_image(before: &Installed) -> Option<&str> {
+    before.image.as_deref().filter(|image| !image.starts_with(DEFAULT_REPOSITORY))
 }
 
 async fn is_there(cluster: &Cluster, namespace: &Value) -> anyhow::Result<bool> {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::cluster::{ControlPlane, Options};
 use crate::user::{User, scale_set};
@@ -15,6 +18,8 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("down_waits_for_busy_runners_no_longer_than_it_is_told_to", a_busy_runner)
         .test("down_without_an_operator_says_so_and_can_be_forced", an_operator_that_is_gone)
         .test("the_definition_goes_only_when_no_one_needs_it", the_definition)
+        .test("an_operator_that_serves_others_is_neither_moved_nor_taken_out", an_operator_of_others)
+        .test("what_was_made_for_a_scale_set_that_went_unseen_is_taken_out_by_the_same_command", made_for_what_is_gone)
 }
 
 async fn an_operator_that_is_gone(cluster: Arc<Cluster>) {
@@ -87,4 +92,76 @@ async fn the_definition(_: Arc<Cluster>) {
     assert!(gone.stdout.ends_with(words), "{}", gone.stdout);
     let again = user.succeeds(&["down", "-n", "ci", "--crds"]).await;
     assert_eq!(again.stdout, "", "{}", again.stderr);
+}
+
+async fn an_operator_of_others(cluster: Arc<Cluster>) {
+    let user = User::new(&cluster);
+    let control_plane = &cluster.control_plane;
+    let (operator, first, other) =
+        (control_plane.namespace(&[]).await, control_plane.namespace(&[]).await, control_plane.namespace(&[]).await);
+    user.write("none.yaml", "");
+    let arguments = |namespace: &str, more: &[&str]| -> Vec<String> {
+        let own = ["-n", namespace, "--operator-namespace", &operator];
+        own.iter().chain(more).map(|argument| (*argument).to_owned()).collect()
+    };
+    let up = async |namespace: &str, more: &[&str]| {
+        let arguments = arguments(namespace, more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        user.deskrun(&[&["up", "-f", "none.yaml", "--timeout", "1s"], &arguments[..]].concat()).await
+    };
+    let down = async |namespace: &str| {
+        let arguments = arguments(namespace, &[]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        user.succeeds(&[&["down"], &arguments[..]].concat()).await
+    };
+    let deployments: Api<Deployment> = Api::namespaced(control_plane.client(), &operator);
+    let container = async || {
+        let deployment = deployments.get("deskrun").await.expect("it is there");
+        let spec = deployment.spec.expect("a spec").template.spec.expect("a spec");
+        let container = spec.containers.into_iter().next().expect("a container");
+        (container.args.unwrap_or_default().remove(1), container.image.unwrap_or_default())
+    };
+    up(&first, &["--image", "registry.example.com/deskrun:1"]).await;
+    let (serves_first, chosen) = (format!("--namespace={first}"), "registry.example.com/deskrun:1".to_owned());
+    assert_eq!(container().await, (serves_first.clone(), chosen.clone()));
+
+    let again = up(&first, &[]).await;
+    assert!(again.stderr.contains(&format!("note: the operator's image stays {chosen}")), "{}", again.stderr);
+    let moved = up(&other, &[]).await;
+    let words = format!("deployment/deskrun in {operator} is not changed: it serves the namespace {first}");
+    assert!(moved.code == Some(1) && moved.stderr.contains(&words), "{}", moved.stderr);
+    assert_eq!(moved.stdout, "", "nothing was applied");
+    let kept = down(&other).await;
+    let words = format!("kept: deployment/deskrun in {operator}: it serves the namespace {first}\n");
+    assert!(kept.stdout.is_empty() && kept.stderr.contains(&words), "{}{}", kept.stdout, kept.stderr);
+    assert_eq!(container().await, (serves_first, chosen.clone()));
+
+    // It may come to serve more, and then needs no rights of its own in that namespace.
+    let widened = up(&first, &["--all-namespaces"]).await;
+    let words = format!("role/deskrun-runners in {first} deleted\n");
+    assert!(widened.stdout.contains(&words), "{}{}", widened.stdout, widened.stderr);
+    assert_eq!(container().await, ("--all-namespaces".to_owned(), chosen));
+
+    let managed = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
+    deployments.patch("deskrun", &PatchParams::default(), &Patch::Merge(managed)).await.expect("it is patched");
+    let taken = up(&first, &["--all-namespaces"]).await;
+    assert!(taken.code == Some(1) && taken.stderr.contains("it is managed by Helm"), "{}", taken.stderr);
+    assert!(down(&first).await.stderr.contains("it is managed by Helm"));
+    deployments.get("deskrun").await.expect("it is there");
+}
+
+async fn made_for_what_is_gone(cluster: Arc<Cluster>) {
+    let user = User::new(&cluster);
+    let namespace = cluster.control_plane.namespace(&[]).await;
+    let url = "https://github.com/acme";
+    user.succeeds(&["add", "metal", "--repository", url, "--pat-file", "token", "-n", &namespace]).await;
+    // No operator serves it here, so it goes at once, and unseen by the command.
+    let kubeconfig = cluster.control_plane.kubeconfig();
+    let mut kubectl = std::process::Command::new("kubectl");
+    kubectl.env("KUBECONFIG", kubeconfig).args(["delete", "rss", "metal", "-n", &namespace]);
+    assert!(kubectl.output().expect("kubectl runs").status.success());
+    let removed = user.succeeds(&["remove", "metal", "-n", &namespace]).await;
+    assert_eq!(removed.stdout, format!("secret/metal-github in {namespace} deleted\n"), "{}", removed.stderr);
+    let again = user.deskrun(&["remove", "metal", "-n", &namespace]).await;
+    assert!(again.code == Some(1) && again.stderr.contains("there is no RunnerScaleSet"), "{}", again.stderr);
 }

@@ -1,4 +1,4 @@
-//! Whether an operator leads, what it serves, and how far a deletion is. Pure.
+//! Whether an operator leads, and how far a deletion is. Pure.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,13 +13,6 @@ pub(in crate::cli) fn leads(lease: &Value, now: Timestamp) -> bool {
     let duration = spec["leaseDurationSeconds"].as_i64().unwrap_or_default();
     // Clocks differ a little.
     held && renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() <= 2 * duration)
-}
-
-/// The namespace that a deployment's operator serves; `None` for all of them.
-pub(super) fn scope(deployment: &Value) -> Option<String> {
-    let arguments = deployment.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
-    let mut arguments = arguments.into_iter().flatten().filter_map(Value::as_str);
-    arguments.find_map(|argument| argument.strip_prefix("--namespace=")).map(str::to_owned)
 }
 
 /// How far a deletion is, and whom it waits for.
@@ -48,14 +41,6 @@ mod tests {
         assert!(!leads(&lease("", "2026-01-01T00:00:50.123456Z"), now));
         assert!(!leads(&lease("a", "2026-01-01T00:00:10.000000Z"), now));
         assert!(!leads(&json!({"spec": {}}), now));
-    }
-
-    #[test]
-    fn what_an_operator_serves_is_read_from_its_arguments() {
-        let deployment =
-            |arguments: Value| json!({"spec": {"template": {"spec": {"containers": [{"args": arguments}]}}}});
-        assert_eq!(scope(&deployment(json!(["operator", "--namespace=ci"]))), Some("ci".to_owned()));
-        assert_eq!(scope(&deployment(json!(["operator", "--all-namespaces"]))), None);
     }
 
     #[test]

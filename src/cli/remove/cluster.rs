@@ -14,7 +14,14 @@ use crate::cli::{ExitCode, Printer};
 pub(super) async fn run(remove: &Remove, printer: &mut Printer<impl Write, impl Write>) -> anyhow::Result<ExitCode> {
     let cluster = remove.cluster.connect().await?;
     let namespace = cluster.namespace.clone();
-    let found = named(list(&cluster, Some(&namespace)).await?, &remove.name, &namespace)?;
+    let there = list(&cluster, Some(&namespace)).await?;
+    // One that went after the last command had given up waiting left what was made for it.
+    if there.iter().all(|found| found.name() != remove.name)
+        && delete_made(&cluster, Some(&namespace), Some(&remove.name), printer).await? > 0
+    {
+        return Ok(0);
+    }
+    let found = named(there, &remove.name, &namespace)?;
     let shown = shown(&found.json());
     found.delete(&cluster).await?;
     let deadline = Instant::now() + remove.timeout;

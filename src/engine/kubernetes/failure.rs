@@ -159,7 +159,8 @@ mod tests {
         assert!(matches!(failure("make a runner", "ci", CallError::Slow), EngineError::Unreachable { .. }));
         let counted = "Operation cannot be fulfilled on resourcequotas \"small\": the object has been modified";
         assert!(said(409, counted).is_passing() && said(429, "").is_passing() && !said(409, "exists").is_passing());
-        let denied = "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ci\"";
+        let denied =
+            "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"ci\"";
         let starting = format!("{denied}: RBAC: role.rbac.authorization.k8s.io \"deskrun-runners\" not found");
         assert!(said(403, &starting).is_passing() && !said(403, denied).is_passing());
     }
