@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::crd::definition;
+use crate::crd::{definition, deletion_policy};
 use crate::yaml;
 
 /// Where an operator goes and what it serves.
@@ -22,11 +22,13 @@ const NAMESPACED: &str = include_str!("../templates/operator/namespaced.yaml");
 const ALL_NAMESPACES: &str = include_str!("../templates/operator/all-namespaces.yaml");
 
 impl Installation {
-    /// The objects in an order in which they can be applied: the definition first, the deployment last.
+    /// The objects in an order in which they can be applied: the definition with its policy first, the deployment last.
     pub fn objects(&self) -> Result<Vec<Value>, yaml::SyntaxError> {
         let rendering = if self.runner_namespace.is_some() { NAMESPACED } else { ALL_NAMESPACES };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        let mut objects = vec![definition(), namespace];
+        let mut objects = vec![definition()];
+        objects.extend(deletion_policy());
+        objects.push(namespace);
         for tree in yaml::read(rendering)? {
             let mut object = tree.to_json();
             self.fill(&mut object);

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use deskrun::controller::ScaleSetStatus;
+use deskrun::crd::deletion_policy;
 use deskrun::metrics::{Metrics, Phase};
 use deskrun::yaml;
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ fn case(name: &str, folder: &str, accept: bool, run: fn(&Goldens) -> Result<(), 
 fn rendering(goldens: &Goldens, name: &str, folder: &Path) -> Result<(), String> {
     let values = folder.join("values.yaml");
     let values = values.to_str().ok_or("a path is text")?;
-    match helm(&["template", "deskrun", CHART, "--namespace", "deskrun-system", "--values", values]) {
+    match template(&["--namespace", "deskrun-system", "--values", values]) {
         Ok(text) => {
             let text = without_definition(&text);
             goldens.check(&format!("{name}/expected.yaml"), &text)?;
@@ -70,7 +71,8 @@ fn understood(objects: &[Value]) -> Result<(), String> {
 fn definition(goldens: &Goldens) -> Result<(), String> {
     let printed = deskrun(Path::new("."), &["crd"]);
     goldens.check("runnerscalesets.yaml", &printed.stdout)?;
-    let rendered = helm(&["template", "deskrun", CHART, "--show-only", "templates/definition.yaml"])?;
+    goldens.check("foreground-deletion.yaml", &yaml::write_stream(&deletion_policy()))?;
+    let rendered = template(&["--show-only", "templates/definition.yaml"])?;
     let mut rendered = documents(&rendered)?.pop().ok_or("there is no definition")?;
     let metadata = rendered["metadata"].as_object_mut().ok_or("an object has metadata")?;
     let policy = metadata.remove("annotations").unwrap_or_default();
@@ -87,10 +89,7 @@ fn definition(goldens: &Goldens) -> Result<(), String> {
 /// What the program applies without Helm: the chart's own rendering, with placeholders and without Helm's marks.
 fn embedded(goldens: &Goldens) -> Result<(), String> {
     for (file, everywhere) in [("namespaced.yaml", "false"), ("all-namespaces.yaml", "true")] {
-        let text = helm(&[
-            "template",
-            "deskrun",
-            CHART,
+        let text = template(&[
             "--namespace=OPERATOR_NAMESPACE",
             "--set=crds.install=false,image.repository=OPERATOR,image.tag=IMAGE",
             "--set=runnerNamespace.name=runner-namespace",
@@ -169,6 +168,11 @@ fn without_definition(text: &str) -> String {
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     let trees = yaml::read(text).map_err(|error| error.to_string())?;
     Ok(trees.iter().map(yaml::Tree::to_json).collect())
+}
+
+/// The chart rendered for a cluster as it is tested with; a Helm that was built from source takes another version for granted.
+fn template(arguments: &[&str]) -> Result<String, String> {
+    helm(&[&["template", "deskrun", CHART, "--kube-version=1.34.4"], arguments].concat())
 }
 
 /// What Helm prints; the error is what it says.

@@ -22,7 +22,7 @@ use super::scale_sets::{Found, list, scale_sets};
 use super::simulator::duration;
 use super::up::{DEFAULT_NAMESPACE, NAME, until};
 use super::{ExitCode, Printer};
-use crate::crd::definition;
+use crate::crd::{definition, deletion_policy};
 use crate::installation::Installation;
 
 #[derive(Debug, Args)]
@@ -151,7 +151,9 @@ impl Down {
         let objects = objects.context("the operator's objects cannot be read")?;
         for object in objects.iter().rev() {
             match object["kind"].as_str() {
-                Some("CustomResourceDefinition") => {}
+                // These go together, and only if they are told to.
+                Some("CustomResourceDefinition" | "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding") => {
+                }
                 // What else is in there is not ours.
                 Some("Namespace") => {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -181,7 +183,9 @@ impl Down {
         if let Some(operator) = kept {
             bail!("the definition is kept, for an operator needs it: {operator}");
         }
-        report(cluster, &definition(), printer).await?;
+        for object in deletion_policy().iter().rev().chain([&definition()]) {
+            report(cluster, object, printer).await?;
+        }
         Ok(0)
     }
 }

@@ -82,6 +82,11 @@ impl Up {
             if object["kind"] == "Namespace" && is_there(&cluster, object).await? {
                 continue;
             }
+            // Kubernetes 1.29 has none of these; there it is left to its users not to delete in the foreground.
+            if shown(object).starts_with("validatingadmissionpolicy") && !is_known(&cluster, object).await? {
+                printer.note("note", &format!("{}: the cluster does not know its kind", shown(object)))?;
+                continue;
+            }
             self.apply(&cluster, object, printer).await?;
         }
         if !self.dry_run {
@@ -247,6 +252,17 @@ impl Up {
 /// The image of an operator that is there, if someone chose it.
 fn chosen_image(before: &Installed) -> Option<&str> {
     before.image.as_deref().filter(|image| !image.starts_with(DEFAULT_REPOSITORY))
+}
+
+/// Whether a cluster knows the kind of an object that is in no namespace.
+async fn is_known(cluster: &Cluster, object: &Value) -> anyhow::Result<bool> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let api = api(&cluster.client, text("apiVersion"), text("kind"), None);
+    match api.list(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(plain(error)).with_context(|| format!("the cluster at {} cannot be asked", cluster.url)),
+    }
 }
 
 async fn is_there(cluster: &Cluster, namespace: &Value) -> anyhow::Result<bool> {

@@ -5,6 +5,7 @@
 //! the field documentation of the custom resource, whose definition is made here ([`definition()`]).
 
 mod definition;
+mod deletion;
 pub mod limits;
 mod overrides;
 mod podman_host;
@@ -15,6 +16,7 @@ mod status;
 mod structural;
 
 pub use definition::{GROUP, PLURAL, VERSION, definition};
+pub use deletion::deletion_policy;
 pub use podman_host::PodmanHostSpec;
 pub use read::{Document, Object, Read, read};
 pub use runner_scale_set::{

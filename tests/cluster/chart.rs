@@ -80,24 +80,30 @@ async fn operator_is_restricted(cluster: Arc<Cluster>) {
     apply(&client, &pod, true).await.expect("the pod is admitted");
 }
 
-/// As a user does: `helm template … | kubectl apply --server-side -f -`. Nothing waits for what it needs; the runners'
-/// namespace comes first in the stream.
-async fn applied_in_one_stream(cluster: Arc<Cluster>) {
-    let operator = cluster.control_plane.namespace(&[]).await;
-    let runners = format!("{operator}-runners");
-    let settings = format!("--set=runnerNamespace.name={runners},replicas=0,metrics.dashboard.enabled=true");
-    let file = cluster.control_plane.folder().join("stream.yaml");
-    std::fs::write(&file, template(&["--namespace", &operator, &settings])).expect("a file");
-    let kubectl = Command::new("kubectl")
-        .args(["apply", "--server-side", "--validate=strict", "--filename"])
-        .arg(&file)
-        .env("KUBECONFIG", cluster.control_plane.kubeconfig())
-        .output()
-        .expect("kubectl runs");
-    let said = String::from_utf8_lossy(&kubectl.stderr);
-    assert!(kubectl.status.success() && said.is_empty(), "{said}");
-    let client = cluster.control_plane.client();
-    let namespace: Namespace = Api::all(client.clone()).get(&runners).await.expect("the runners' namespace is there");
+/// As the README says, in a cluster of its own that knows nothing of it: `helm template … | kubectl apply --server-side -f -`.
+/// Nothing waits for what it needs; the runners' namespace comes first in the stream.
+async fn applied_in_one_stream(_: Arc<Cluster>) {
+    let plane = ControlPlane::start(Options { scheduler: false, definition: false, ..Options::default() })
+        .await
+        .expect("a control plane");
+    let kubectl = |arguments: &[&str]| {
+        let kubeconfig = plane.kubeconfig();
+        let output = Command::new("kubectl").args(arguments).env("KUBECONFIG", kubeconfig).output();
+        let output = output.expect("kubectl runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    };
+    kubectl(&["create", "namespace", "deskrun-system"]);
+    let file = plane.folder().join("stream.yaml");
+    let settings = ["--namespace", "deskrun-system", "--set=replicas=0,metrics.dashboard.enabled=true"];
+    std::fs::write(&file, template(&settings)).expect("a file");
+    let file = file.to_str().expect("a path is text");
+    kubectl(&["apply", "--server-side", "--validate=strict", "--filename", file]);
+    // It may be applied again.
+    kubectl(&["apply", "--server-side", "--validate=strict", "--filename", file]);
+    established(&plane.client()).await.expect("the definition is there");
+    let namespace: Namespace =
+        Api::all(plane.client()).get("deskrun-runners").await.expect("the runners' namespace is there");
     let level = namespace.metadata.labels.and_then(|labels| labels.get("pod-security.kubernetes.io/enforce").cloned());
     assert_eq!(level.as_deref(), Some("privileged"));
 }
@@ -148,7 +154,11 @@ fn objects(text: &str) -> Vec<Value> {
 
 fn template(arguments: &[&str]) -> String {
     let mut command = Command::new(helm().expect("Helm is there"));
-    let output = command.args(["template", "deskrun", CHART]).args(arguments).output().expect("Helm runs");
+    let output = command
+        .args(["template", "deskrun", CHART, "--kube-version=1.34.4"])
+        .args(arguments)
+        .output()
+        .expect("Helm runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

@@ -53,7 +53,7 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
     let deployment = json!(deployments.get("deskrun").await.expect("the operator"));
     assert_eq!(deployment["status"]["availableReplicas"], Value::from(1), "{deployment}");
 
-    let again = user.deskrun(&[&up[..], &["--timeout", "1s"]].concat()).await;
+    let again = user.deskrun(&[&up[..], &["--timeout", "8s"]].concat()).await;
     let changed: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     assert_eq!(changed, Vec::<&str>::new(), "a second time there is nothing to do: {}", again.stderr);
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use deskrun::crd::deletion_policy;
 use deskrun::simulator::Options;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
         .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
         .test("jobs_of_a_scale_set_run_and_nothing_is_left_of_it", jobs_run_and_nothing_is_left)
+        .test("a_deletion_in_the_foreground_is_refused_before_it_ends_a_job", a_deletion_in_the_foreground)
         .test("a_changed_template_rolls_idle_runners_and_leaves_the_busy_one", a_changed_template)
         .test("a_wrong_credential_is_said_and_a_right_one_is_taken_over", a_wrong_credential)
         .test("what_strangers_write_to_our_objects_changes_nothing", what_strangers_write)
@@ -48,6 +50,38 @@ async fn jobs_run_and_nothing_is_left(cluster: Arc<Cluster>) {
     world.delete("ws").await;
     world.assert_nothing_left().await;
     operator.stop().await;
+}
+
+async fn a_deletion_in_the_foreground(cluster: Arc<Cluster>) {
+    for object in deletion_policy() {
+        let types = TypeMeta { api_version: text(&object["apiVersion"]), kind: text(&object["kind"]) };
+        let gvk = GroupVersionKind::try_from(&types).expect("a kind");
+        let api: Api<DynamicObject> = Api::all_with(cluster.control_plane.client(), &ApiResource::from_gvk(&gvk));
+        let name = text(&object["metadata"]["name"]);
+        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.expect("it is applied");
+    }
+    let world = World::new(cluster).await;
+    let operator = world.operator();
+    world.apply("ws", &json!({})).await;
+    let jobs = world.queue("ws", 1, "sleep 8");
+    world.resource("ws", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
+    let foreground = DeleteParams::foreground();
+    // Policies come into force a moment after they were made, and there is no event of that.
+    let tried = foreground.clone().dry_run();
+    while world.resources().delete("ws", &tried).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = world.resources().delete("ws", &foreground).await.expect_err("it is refused").to_string();
+    assert!(refused.contains("would end busy runners") && refused.contains("in the background"), "{refused}");
+    world.until_jobs_end().await;
+    world.assert_each_ran_once(&jobs);
+    world.delete("ws").await;
+    world.assert_nothing_left().await;
+    operator.stop().await;
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 async fn a_changed_template(cluster: Arc<Cluster>) {
