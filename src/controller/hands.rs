@@ -273,27 +273,27 @@ impl Hands {
         for wait in FORGET_WAITS {
             match self.delete_once(id, known, group, name).await {
                 Ok(()) => return Ok(()),
-                Err(error) => last = in_one_line(&error),
+                Err(words) => last = words,
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }
         Err(last)
     }
 
-    async fn delete_once(
-        &self,
-        id: Option<i64>,
-        known: Option<i64>,
-        group: &str,
-        name: &str,
-    ) -> Result<(), GitHubError> {
+    async fn delete_once(&self, id: Option<i64>, known: Option<i64>, group: &str, name: &str) -> Result<(), String> {
+        let in_words = |error: GitHubError| in_one_line(&error);
         let id = match id {
             Some(id) => Some(id),
-            None => self.look_up(known, group, name).await?.map(|found| found.id),
+            None => self.look_up(known, group, name).await.map_err(in_words)?.map(|found| found.id),
         };
-        match id {
-            Some(id) => self.service.delete_scale_set(id).await,
-            None => Ok(()),
+        let Some(id) = id else { return Ok(()) };
+        if self.service.delete_scale_set(id).await.map_err(in_words)? {
+            return Ok(());
+        }
+        // An outage says so as well. One of another id that has the name by now is not ours.
+        match self.look_up(None, group, name).await.map_err(in_words)? {
+            Some(found) if found.id == id => Err("GitHub says that it is gone, and shows it".to_owned()),
+            _ => Ok(()),
         }
     }
 

@@ -195,11 +195,14 @@ impl ActionsService {
         self.read("change the scale set", Method::PATCH, &path, &[], Some(Value::Object(body))).await
     }
 
-    /// Removes a scale set; one that is gone is no error.
-    pub async fn delete_scale_set(&self, id: i64) -> Result<(), GitHubError> {
+    /// Removes a scale set; whether it was there. One that is gone is no error.
+    pub async fn delete_scale_set(&self, id: i64) -> Result<bool, GitHubError> {
         let path = format!("{SCALE_SETS}/{id}");
-        let result = self.call("delete the scale set", Method::DELETE, &path, &[], None).await;
-        tolerate(result, &[Exception::ScaleSetNotFound])
+        match self.call("delete the scale set", Method::DELETE, &path, &[], None).await {
+            Err(error) if *error.exception() == Exception::ScaleSetNotFound => Ok(false),
+            Err(error) => Err(error),
+            Ok(_) => Ok(true),
+        }
     }
 
     /// Makes a scale set anew under other labels, which is the only way to change them (3.4). `None` while the service
@@ -208,7 +211,7 @@ impl ActionsService {
         match self.delete_scale_set(id).await {
             Err(error) if *error.exception() == Exception::JobStillRunning => Ok(None),
             Err(error) => Err(error),
-            Ok(()) => self.create_scale_set(new).await.map(Some),
+            Ok(_) => self.create_scale_set(new).await.map(Some),
         }
     }
 

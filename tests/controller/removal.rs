@@ -195,6 +195,20 @@ async fn an_outage_that_says_not_found_is_no_reason_to_forget_what_is_to_be_take
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_that_an_outage_answers_with_gone_is_tried_again() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    let listening = |operator: &Operator| World::status(operator).phase == ServingPhase::Listening;
+    world.until("its session", &operator, |_| listening(&operator)).await;
+    let body = r#"{"typeName":"GitHub.Actions.Runtime.WebApi.RunnerScaleSetNotFoundException","message":"not found"}"#;
+    let gone = Action::Status { code: 404, retry_after: None, body: Some(body.to_owned()), after_effect: false };
+    world.fault("scale-set-delete", Trigger::Next(2), gone);
+    assert_eq!(operator.remove(NAME).expect("it is served").await, []);
+    assert_eq!(count(&world, "scaleSets"), 0, "it was believed, and stayed");
+    world.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_scale_set_that_another_controller_serves_is_not_taken_out() {
     let world = World::new(&Wish::default(), Manner::default());
     let mut operator = left_by_a_former_process(&world).await;

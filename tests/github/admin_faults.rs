@@ -32,7 +32,7 @@ async fn call(world: &World, route: &str, scale_set: i64, runner: i64) -> Result
         "scale-set-get" => service.scale_set(scale_set).await.map(|_| ()),
         "scale-set-create" => service.create_scale_set(&new()).await.map(|_| ()),
         "scale-set-update" => service.update_scale_set(scale_set, Some(NAME), None).await.map(|_| ()),
-        "scale-set-delete" => service.delete_scale_set(scale_set).await,
+        "scale-set-delete" => service.delete_scale_set(scale_set).await.map(|_| ()),
         "jit-config" => service.register_runner(scale_set, "metal-new").await.map(|_| ()),
         "runner-list" => service.find_runner("metal-a").await.map(|_| ()),
         "runner-get" => service.runner(runner).await.map(|_| ()),

@@ -344,3 +344,34 @@ fn layers(scale_set: &ScaleSet, found: &Found<'_>) -> Result<Vec<UserLayer>, Fau
     }
     Ok(layers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(uid: &str, namespace: &str, url: &str) -> Resource {
+        let object = serde_json::json!({
+            "apiVersion": "deskrun.dev/v1alpha1",
+            "kind": "RunnerScaleSet",
+            "metadata": {"name": "ws", "namespace": namespace, "uid": uid},
+            "spec": {"githubConfigUrl": url, "githubConfigSecret": "github", "containerMode": "kubernetes-novolume"},
+        });
+        Resource::read(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn a_name_at_one_place_is_one_resources_however_the_place_is_spelled() {
+        let mut reader = Reader::new("test".to_owned());
+        let here = resource("1", "a", "https://github.com/acme");
+        for (url, is_the_same) in [("https://github.com/Acme/", true), ("https://github.com/other", false)] {
+            reader.read(&[here.clone(), resource("2", "b", url)]);
+            let verdicts = reader.judge(|_| Lookup::Missing);
+            let fault = |uid: &str| match &verdicts[uid] {
+                Verdict::Faulty(fault) => fault.reason,
+                verdict => panic!("{verdict:?}"),
+            };
+            let second = if is_the_same { "Conflict" } else { "ReferenceMissing" };
+            assert_eq!((fault("1"), fault("2")), ("ReferenceMissing", second), "{url}");
+        }
+    }
+}
