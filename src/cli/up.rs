@@ -32,8 +32,6 @@ pub(super) const NAME: &str = "deskrun";
 pub(super) const DEFAULT_NAMESPACE: &str = "deskrun-system";
 /// No image is published: one is built with the Containerfile.
 const DEFAULT_IMAGE: &str = concat!("localhost/deskrun:", env!("CARGO_PKG_VERSION"));
-/// An image of this name that is there already was not chosen by anyone.
-const DEFAULT_REPOSITORY: &str = "localhost/deskrun:";
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -82,9 +80,11 @@ impl Up {
             if object["kind"] == "Namespace" && is_there(&cluster, object).await? {
                 continue;
             }
-            // Kubernetes 1.29 has none of these; there it is left to its users not to delete in the foreground.
-            if shown(object).starts_with("validatingadmissionpolicy") && !is_known(&cluster, object).await? {
-                printer.note("note", &format!("{}: the cluster does not know its kind", shown(object)))?;
+            // Where there can be none of these, it is left to the users not to delete in the foreground.
+            if shown(object).starts_with("validatingadmissionpolicy")
+                && let Some(words) = cannot_be(&cluster, object).await?
+            {
+                printer.note("note", &format!("{} is left out: {words}", shown(object)))?;
                 continue;
             }
             self.apply(&cluster, object, printer).await?;
@@ -114,8 +114,8 @@ impl Up {
         let place = &self.operator_namespace;
         if let Some(words) = before.may_not_become(&Scope::of((!self.all_namespaces).then_some(namespace))) {
             bail!(
-                "deployment/{NAME} in {place} is not changed: {words}. `--no-operator` leaves it as it is, \
-                 `--operator-namespace` puts another one elsewhere"
+                "deployment/{NAME} in {place} is not changed: {words}. `--no-operator` leaves it as it is, `--all-namespaces` \
+                 lets one of ours serve every namespace, `--operator-namespace` puts another one elsewhere"
             );
         }
         if let (None, Some(image)) = (&self.image, chosen_image(&before)) {
@@ -249,18 +249,25 @@ impl Up {
     }
 }
 
-/// The image of an operator that is there, if someone chose it.
+/// The image of an operator that is there, if someone chose it: that of another version of ours was not chosen.
 fn chosen_image(before: &Installed) -> Option<&str> {
-    before.image.as_deref().filter(|image| !image.starts_with(DEFAULT_REPOSITORY))
+    before.image.as_deref().filter(|image| !is_default_image(image))
 }
 
-/// Whether a cluster knows the kind of an object that is in no namespace.
-async fn is_known(cluster: &Cluster, object: &Value) -> anyhow::Result<bool> {
+fn is_default_image(image: &str) -> bool {
+    let parts: Option<Vec<&str>> = image.strip_prefix("localhost/deskrun:").map(|version| version.split('.').collect());
+    parts.is_some_and(|parts| parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok()))
+}
+
+/// Why there can be no object of this kind, which is in no namespace, if so.
+async fn cannot_be(cluster: &Cluster, object: &Value) -> anyhow::Result<Option<&'static str>> {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     let api = api(&cluster.client, text("apiVersion"), text("kind"), None);
     match api.list(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Ok(_) => Ok(None),
+        // Kubernetes 1.29.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some("the cluster does not know the kind")),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Some("you may not see such objects")),
         Err(error) => Err(plain(error)).with_context(|| format!("the cluster at {} cannot be asked", cluster.url)),
     }
 }
@@ -269,4 +276,21 @@ async fn is_there(cluster: &Cluster, namespace: &Value) -> anyhow::Result<bool> 
     let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
     let there = api(&cluster.client, "v1", "Namespace", None).get_opt(name).await.map_err(plain);
     Ok(there.with_context(|| format!("the cluster at {} cannot be asked", cluster.url))?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_kept_unless_it_is_that_of_some_version_of_ours() {
+        for (image, is_default) in [
+            (DEFAULT_IMAGE, true),
+            ("localhost/deskrun:0.0.9", true),
+            ("localhost/deskrun:dev", false),
+            ("registry.example.com/deskrun:0.1.0", false),
+        ] {
+            assert_eq!(is_default_image(image), is_default, "{image}");
+        }
+    }
 }

@@ -84,13 +84,7 @@ impl ScaleSetController {
             slots.release(&record.name);
         }
         for record in coming {
-            slots.abandon(&record.name);
-            let (slots, runner, start) = (slots.clone(), record.name.clone(), self.specification.limits.timers.start);
-            // On its own: whoever is left of this controller forgets it with the process.
-            tokio::spawn(async move {
-                tokio::time::sleep(start).await;
-                slots.give_up(&runner);
-            });
+            slots.abandon_for(&record.name, self.specification.limits.timers.start);
         }
     }
 

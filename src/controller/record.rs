@@ -174,18 +174,24 @@ impl Record {
             let code = if let RunnerPhase::Exited { code, .. } = phase { Some(*code) } else { None };
             let remains = if self.removal.is_some() { Remains::PodGoing } else { Remains::Pod };
             self.ended = Some(Ended { at: now, code, remains });
+            // The wait was for one that lives.
+            self.not_before = None;
             // What ends while it is being removed ends for that reason.
             if let (RunnerPhase::Failed { reason }, None) = (phase, &self.removal) {
                 self.failure.get_or_insert_with(|| reason.clone());
             }
         }
         self.phase = Some(phase.clone());
+        self.vanished = false;
     }
 
     /// The engine does not show it any more.
     pub(super) fn vanish(&mut self, now: Timestamp) {
         if self.ended.is_none() && self.removal.is_none() {
-            self.failure.get_or_insert_with(|| "its pod vanished".to_owned());
+            // What becomes of one that was given up says nothing.
+            if !self.is_given_up() {
+                self.failure.get_or_insert_with(|| "its pod vanished".to_owned());
+            }
             self.is_left_without_a_pod(now);
         }
         self.vanished = true;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -90,6 +91,17 @@ impl Slots {
             ledger.abandoned.insert(runner.to_owned());
             ledger.leave_to_engine();
         }
+    }
+
+    /// Abandons a runner, and gives it up when making it has had its time.
+    pub fn abandon_for(&self, runner: &str, time: Duration) {
+        self.abandon(runner);
+        let (slots, runner) = (self.clone(), runner.to_owned());
+        // On its own: whoever is left of its controller is forgotten with the process.
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            slots.give_up(&runner);
+        });
     }
 
     /// Gives the lease of an abandoned runner back: the engine has not made it.

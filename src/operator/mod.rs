@@ -22,7 +22,7 @@ pub use plans::{Desired, slot_sizes};
 use removal::Removal;
 
 use crate::causes::in_one_line;
-use crate::controller::{Observer, Order, ScaleSetController, ScaleSetStatus, Shared, Specification};
+use crate::controller::{Observer, Order, RunnerPhase, ScaleSetController, ScaleSetStatus, Shared, Specification};
 use crate::engine::Engine;
 use crate::github::ActionsService;
 
@@ -262,10 +262,16 @@ impl Operator {
 
     /// Stops serving a resource without taking anything out, as if the process had died.
     pub fn abandon(&mut self, resource: &str) {
-        // What the engine shows keeps its slot all the same.
-        let abandoned = self.served.values().chain(&self.leaving).filter(|served| served.resource() == resource);
-        for runner in abandoned.flat_map(|served| served.status.borrow().runners.clone()) {
-            self.shared.slots.release(&runner.name);
+        // What the engine shows keeps its slot all the same; what is being made may be made although no one waits for it.
+        let slots = &self.shared.slots;
+        for served in self.served.values().chain(&self.leaving).filter(|served| served.resource() == resource) {
+            let start = served.specifications.borrow().limits.timers.start;
+            for runner in &served.status.borrow().runners {
+                match runner.phase {
+                    RunnerPhase::Creating => slots.abandon_for(&runner.name, start),
+                    _ => slots.release(&runner.name),
+                }
+            }
         }
         self.served.retain(|_, served| served.is_kept(resource));
         self.leaving.retain(|served| served.is_kept(resource));

@@ -147,7 +147,7 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
             }
             look_after_idle(runner, since, limits, now, plan);
         }
-        (Stage::Unknown, Job::None) => look_after_unseen(runner, now, plan),
+        (Stage::Unknown, Job::None) => look_after_unseen(runner, limits, now, plan),
         // A busy runner is never touched, nor one on its way in or out.
         (
             Stage::Running { .. }
@@ -177,13 +177,15 @@ fn look_after_idle(runner: &Runner, since: Timestamp, limits: &Limits, now: Time
 
 /// Whether a runner that the engine cannot see is still there for a job, GitHub can tell: one that is not connected is given
 /// up there, so that another one takes its place. What is left of it stays the engine's to remove, when it is seen again.
-fn look_after_unseen(runner: &Runner, now: Timestamp, plan: &mut Plan) {
+fn look_after_unseen(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan) {
     /// GitHub notices within about a minute that a process is not connected any more (`scale-set-protocol.md` 5).
     const AGAIN: Duration = Duration::from_mins(1);
     match runner.registration {
         Registration::NotAsked => plan.ask_at(runner, now, now),
         Registration::Online { at } => plan.ask_at(runner, after(at, AGAIN), now),
         Registration::Offline { .. } => plan.remove_at(runner, Reason::NotOnline, now, now),
+        // Who drains wants nothing to stay, and may be told that its node is back.
+        Registration::Gone { .. } if limits.draining => plan.remove_at(runner, Reason::Ghost, now, now),
         Registration::Asking | Registration::Gone { .. } => {}
     }
 }
@@ -198,8 +200,11 @@ fn remove_surplus(runners: &[Runner], limits: &Limits, since: Option<Timestamp>,
         Some(since) => after(since, limits.timers.idle),
         None => after(now, limits.timers.idle),
     };
+    // One that is given up already is no surplus.
     let is_idle = |runner: &&Runner| {
-        runner.job == Job::None && matches!(runner.stage, Stage::Starting | Stage::Running { .. } | Stage::Unknown)
+        runner.job == Job::None
+            && !matches!(runner.registration, Registration::Gone { .. })
+            && matches!(runner.stage, Stage::Starting | Stage::Running { .. } | Stage::Unknown)
     };
     let mut idle: Vec<&Runner> = runners.iter().filter(is_idle).collect();
     idle.sort_by_key(|runner| (matches!(runner.stage, Stage::Running { .. }), runner.created_at));

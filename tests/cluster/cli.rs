@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use serde_json::{Value, json};
 
@@ -166,6 +166,25 @@ async fn a_sick_cluster(cluster: Arc<Cluster>) {
     }
     assert_eq!(first.stderr, "");
     assert!(world.simulator.ledger()["scaleSets"].as_array().is_some_and(Vec::is_empty), "looking makes nothing");
+
+    // What is in the cluster: one that only validation refuses keeps no other from being looked at, and layers are found.
+    let config_map = json!({"data": {"layer": "metadata: {labels: {team: build}}"}});
+    world.make::<ConfigMap>("layers", &config_map).await;
+    world.apply("layered", &json!({"layers": [{"configMap": {"name": "layers", "key": "layer"}}]})).await;
+    let caches = json!([
+        {"source": "/nvme/docker", "target": "/var/lib/docker"},
+        {"source": "/nvme/docker-1", "target": "/cache"},
+    ]);
+    let broken = json!({"containerMode": "cached-privileged-kubernetes", "cachePaths": caches});
+    world.apply("broken", &broken).await;
+    let looked = user.deskrun(&["doctor", "-n", namespace, "--operator-namespace", namespace]).await;
+    assert!(looked.stdout.contains(&format!("ok: layered: {namespace} takes its runners\n")), "{}", looked.stdout);
+    assert!(
+        looked.code == Some(1) && looked.stdout.contains("problem: runnerscaleset/broken: spec.cachePaths[1]"),
+        "{}{}",
+        looked.stdout,
+        looked.stderr
+    );
 
     let baseline = cluster.control_plane.namespace(&[("pod-security.kubernetes.io/enforce", "baseline")]).await;
     let text = scale_set("metal", &url).replace("kubernetes-novolume", "cached-privileged-kubernetes");

@@ -1,12 +1,12 @@
 //! Asks a cluster, and rehearses the real pods in it: rights, pod security, quotas and admission answer as they would answer
 //! a runner. What the operator may do is its own service account's business; the chart gives it what it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::Secret as StoredSecret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret as StoredSecret};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::Value;
@@ -29,8 +29,9 @@ use crate::crd::definition;
 use crate::engine::kubernetes::{KubernetesEngine, Scope};
 use crate::github::Credentials;
 use crate::manifest::{EngineKind, RunnerManifest};
+use crate::problem::Problems;
 use crate::render::RunnerIdentity;
-use crate::scale_set::{RunnerName, ScaleSet};
+use crate::scale_set::{CertificateAuthority, LayerSource, RunnerName, ScaleSet, Validated};
 use crate::secret::Secret;
 
 /// Without the namespace of an operator, none is looked for: a controller outside of the cluster serves files.
@@ -53,7 +54,7 @@ pub(super) async fn look(
             return Ok(all);
         }
     }
-    let (input, namespace) = asked(&cluster, arguments, input).await?;
+    let (input, namespace, unreadable) = asked(&cluster, arguments, input).await?;
     if let Some(operator_namespace) = operator_namespace {
         all.extend(installation(&cluster, operator_namespace).await);
         all.push(rights(&cluster, &namespace).await);
@@ -62,6 +63,7 @@ pub(super) async fn look(
     if let Err(words) = &nodes {
         all.push(Finding::warning(format!("nodes were not looked at: {words}"), "someone who may list nodes can"));
     }
+    all.extend(unreadable);
     let engine = KubernetesEngine::new(cluster.client.clone(), Scope::Namespace(namespace.clone()));
     for validated in &input.scale_sets {
         let scale_set = &validated.scale_set;
@@ -84,19 +86,73 @@ pub(super) async fn look(
     Ok(all)
 }
 
-/// What is meant: files as an operator would see them, or what is in the cluster already.
-async fn asked(cluster: &Cluster, arguments: &ClusterArguments, input: Input) -> anyhow::Result<(Input, String)> {
+/// What is meant: files as an operator would see them, or what is in the cluster already, with what of that cannot be read.
+async fn asked(
+    cluster: &Cluster,
+    arguments: &ClusterArguments,
+    input: Input,
+) -> anyhow::Result<(Input, String, Vec<Finding>)> {
     if input.scale_sets.is_empty() {
         let found = list(cluster, Some(&cluster.namespace)).await?;
         let texts = found.iter().map(|found| (format!("runnerscaleset/{}", found.name()), found.document()));
-        return Ok((documents(texts.collect(), None, &[])?, cluster.namespace.clone()));
+        let (mut input, unreadable) = readable(texts.collect())?;
+        look_up(cluster, &mut input).await?;
+        return Ok((input, cluster.namespace.clone(), unreadable));
     }
     let mut input = input;
     let wanted = resources(&input, arguments.namespace.as_deref(), &cluster.namespace)?;
     for validated in &mut input.scale_sets {
         validated.scale_set.namespace.clone_from(&wanted.namespace);
     }
-    Ok((input, wanted.namespace))
+    Ok((input, wanted.namespace, Vec::new()))
+}
+
+/// One that cannot be read keeps no other from being looked at.
+fn readable(texts: Vec<(String, String)>) -> anyhow::Result<(Input, Vec<Finding>)> {
+    let (mut good, mut findings) = (Vec::new(), Vec::new());
+    for text in texts {
+        match documents(vec![text.clone()], None, &[]) {
+            Ok(_) => good.push(text),
+            Err(error) => match error.downcast_ref::<Problems>() {
+                Some(problems) => findings.extend(problems.as_slice().iter().map(|problem| {
+                    let words = format!("{}: {}: {}", text.0, problem.path, problem.message);
+                    Finding::problem(words, problem.hint.clone())
+                })),
+                None => findings.push(Finding::problem(format!("{}: {error:#}", text.0), hint(&error))),
+            },
+        }
+    }
+    Ok((documents(good, None, &[])?, findings))
+}
+
+/// Gets the ConfigMaps that layers and certificates are in. One that is missing is found out where it is needed.
+async fn look_up(cluster: &Cluster, input: &mut Input) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    for Validated { scale_set, .. } in &input.scale_sets {
+        names.extend(scale_set.layers.iter().filter_map(|layer| match layer {
+            LayerSource::ConfigMap(reference) => Some(reference.name.clone()),
+            LayerSource::File(_) | LayerSource::Inline(_) => None,
+        }));
+        if let Some(CertificateAuthority::ConfigMap(reference)) = &scale_set.certificate_authority {
+            names.insert(reference.name.clone());
+        }
+    }
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    for name in names {
+        let found = config_maps.get_opt(&name).await.map_err(plain);
+        let found = found.with_context(|| format!("the ConfigMap `{name}` cannot be read"))?;
+        if let Some(data) = found.and_then(|found| found.data) {
+            input.config_maps.insert(name, data);
+        }
+    }
+    for Validated { scale_set, .. } in &mut input.scale_sets {
+        if let Some(CertificateAuthority::ConfigMap(reference)) = &scale_set.certificate_authority
+            && let Some(pem) = input.config_maps.get(&reference.name).and_then(|data| data.get(&reference.key))
+        {
+            scale_set.certificate_authority = Some(CertificateAuthority::Inline(pem.clone()));
+        }
+    }
+    Ok(())
 }
 
 async fn installation(cluster: &Cluster, operator_namespace: &str) -> Vec<Finding> {

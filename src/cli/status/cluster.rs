@@ -46,13 +46,25 @@ async fn watch(
     let events = select(changes(cluster, &cluster.namespace).map(|()| None), engine.observe().map(Some));
     let mut events = pin!(events.ready_chunks(1024));
     let mut runners = BTreeMap::new();
-    let mut shown = None;
+    let (mut shown, mut scale_sets, mut trouble) = (None, Vec::new(), None);
     while let Some(events) = events.next().await {
         for observation in events.into_iter().flatten() {
             take(&mut runners, observation, printer)?;
         }
         let runners = runners.values().cloned().collect();
-        let view = View { scale_sets: find(status, cluster).await?, runners };
+        // An API server that restarts, or a scale set that goes, does not end a watch that has begun.
+        match find(status, cluster).await {
+            Ok(found) => (scale_sets, trouble) = (found, None),
+            Err(error) if shown.is_none() => return Err(error),
+            Err(error) => {
+                let words = Some(format!("{error:#}"));
+                if words != trouble {
+                    printer.note("warning", words.as_deref().unwrap_or_default())?;
+                    trouble = words;
+                }
+            }
+        }
+        let view = View { scale_sets: scale_sets.clone(), runners };
         // An age alone is no news.
         let state = view.json(status);
         if shown.as_ref() != Some(&state) {

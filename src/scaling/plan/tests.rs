@@ -181,6 +181,20 @@ fn an_idle_runner_that_cannot_be_seen_covers_a_job_only_as_long_as_github_sees_i
 }
 
 #[test]
+fn a_runner_that_is_given_up_takes_no_place_of_a_surplus_one() {
+    let gone = Registration::Gone { at: at(NOW - 5) };
+    let lost = Runner { registration: gone, ..runner("lost", Stage::Unknown, Job::None) };
+    let runners = [lost, runner("idle", running(), Job::None)];
+    let decide = |limits: &Limits| {
+        let since = Some(at(NOW - 600));
+        plan(jobs(0), &runners, limits, &Creation::Free, since, at(NOW))
+    };
+    assert_eq!(removed(&decide(&limits(0, 4))), [("idle", Reason::Surplus)]);
+    let draining = Limits { draining: true, ..limits(0, 4) };
+    assert_eq!(removed(&decide(&draining)), [("lost", Reason::Ghost), ("idle", Reason::Surplus)]);
+}
+
+#[test]
 fn after_failures_one_runner_at_a_time_shows_whether_things_are_well() {
     let decide = |runners: &[Runner], creation| plan(jobs(3), runners, &limits(0, 4), &creation, None, at(NOW));
     assert_eq!(decide(&[], Creation::OneAtATime).create, 1);
