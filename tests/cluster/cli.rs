@@ -53,7 +53,7 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
     let deployment = json!(deployments.get("deskrun").await.expect("the operator"));
     assert_eq!(deployment["status"]["availableReplicas"], Value::from(1), "{deployment}");
 
-    let again = user.deskrun(&[&up[..], &["--timeout", "8s"]].concat()).await;
+    let again = user.deskrun(&[&up[..], &["--timeout", "15s"]].concat()).await;
     let changed: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     assert_eq!(changed, Vec::<&str>::new(), "a second time there is nothing to do: {}", again.stderr);
 }
@@ -62,7 +62,7 @@ async fn an_image_that_cannot_be_pulled(cluster: Arc<Cluster>) {
     let user = User::new(&cluster);
     cluster.kubelet.behave("pull-system", |_| Fate::CannotPull);
     user.write("none.yaml", "");
-    let up = ["up", "-f", "none.yaml", "-n", "pull-runners", "--operator-namespace", "pull-system", "--timeout", "8s"];
+    let up = ["up", "-f", "none.yaml", "-n", "pull-runners", "--operator-namespace", "pull-system", "--timeout", "25s"];
     let late = user.deskrun(&up).await;
     assert_eq!(late.code, Some(1), "{}{}", late.stdout, late.stderr);
     let words = "error: deployment/deskrun in pull-system is not available: 0 of 1 pods are available\n";

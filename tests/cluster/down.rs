@@ -53,7 +53,7 @@ async fn a_busy_runner(cluster: Arc<Cluster>) {
     world.resource("metal", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
     let begun = Instant::now();
     let down = ["down", "-n", namespace, "--operator-namespace", namespace];
-    let late = user.deskrun(&[&down[..], &["--timeout", "2s"]].concat()).await;
+    let late = user.deskrun(&[&down[..], &["--timeout", "4s"]].concat()).await;
     assert_eq!((late.code, late.stdout.as_str()), (Some(1), ""), "{}", late.stderr);
     assert!(begun.elapsed() < Duration::from_secs(10), "it waits for ever");
     let words = format!("error: runnerscaleset/metal in {namespace} is still there: 1 busy runners end first\n");
@@ -74,7 +74,7 @@ async fn the_definition(_: Arc<Cluster>) {
     let unknown = user.deskrun(&["list", "-n", "ci"]).await;
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(0), ""), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("there is no RunnerScaleSet in ci"), "{}", unknown.stderr);
-    let up = user.deskrun(&["up", "-f", "none.yaml", "-n", "ci", "--timeout", "3s"]).await;
+    let up = user.deskrun(&["up", "-f", "none.yaml", "-n", "ci", "--timeout", "10s"]).await;
     assert_eq!(up.code, Some(1), "{}", up.stdout);
     let words = "error: deployment/deskrun in deskrun-system is not available: 0 of 1 pods are available\n";
     assert!(up.stderr.contains(words), "{}", up.stderr);
