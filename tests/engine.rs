@@ -48,8 +48,8 @@ struct Benches {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // They wait for containers and for timers most of the time.
-    arguments.test_threads.get_or_insert(8);
+    // They wait for containers most of the time.
+    arguments.test_threads.get_or_insert(4);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if arguments.list {
         return trials(&runtime, None, &arguments);
@@ -76,17 +76,16 @@ async fn benches() -> Result<Benches, String> {
 fn trials(runtime: &tokio::runtime::Runtime, benches: Option<Benches>, arguments: &Arguments) -> ExitCode {
     let (kubernetes, podman) = benches.map(|benches| (benches.kubernetes, benches.podman)).unzip();
     let (bench, second) = podman.map(|[first, second]| (first, second)).unzip();
-    let memory = Arc::new(memory_bench::MemoryBench::default());
-    // Those that wait longest come first: the others fill the time beside them.
-    let mut trials = served::trials(second.as_ref(), runtime);
-    trials.extend(podman_only::trials(bench.as_ref(), runtime));
+    let mut trials = conformance::trials("podman", bench.as_ref(), runtime);
+    trials.extend(conformance::trials("kubernetes", kubernetes.as_ref(), runtime));
     trials.extend(kubernetes_only::trials(kubernetes.as_ref(), runtime));
+    drop(kubernetes);
+    let memory = Arc::new(memory_bench::MemoryBench::default());
+    trials.extend(conformance::trials("memory", Some(&memory), runtime));
+    trials.extend(podman_only::trials(bench.as_ref(), runtime));
     trials.extend(flagship::trials(bench.as_ref(), runtime));
     trials.extend(ssh::trials(bench.as_ref(), runtime));
-    trials.extend(conformance::trials("podman", bench.as_ref(), runtime));
-    trials.extend(conformance::trials("kubernetes", kubernetes.as_ref(), runtime));
-    trials.extend(conformance::trials("memory", Some(&memory), runtime));
-    drop(kubernetes);
+    trials.extend(served::trials(second.as_ref(), runtime));
     let conclusion = libtest_mimic::run(arguments, trials);
     let mut code = conclusion.exit_code();
     for bench in [bench, second].into_iter().flatten() {

@@ -25,7 +25,6 @@ pub fn trials(bench: Option<&Arc<KubernetesBench>>, runtime: &tokio::runtime::Ru
         };
     }
     trials![
-        a_runner_on_a_lost_node_is_unknown_and_cannot_be_removed,
         a_job_costs_five_writes_and_no_read,
         what_runners_share_is_applied_once_and_again_when_it_is_missed,
         what_runners_share_and_no_resource_owns_goes_with_the_last_of_them,
@@ -35,6 +34,7 @@ pub fn trials(bench: Option<&Arc<KubernetesBench>>, runtime: &tokio::runtime::Ru
         a_foreign_label_or_annotation_changes_nothing,
         a_job_is_noted_at_its_runner,
         what_workflows_made_goes_with_their_runner,
+        a_runner_on_a_lost_node_is_unknown_and_cannot_be_removed,
         what_is_not_deskruns_is_left_alone,
         a_rehearsal_finds_what_would_be_refused_and_makes_nothing,
         runners_of_all_namespaces_are_seen_and_removed,

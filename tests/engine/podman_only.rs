@@ -22,10 +22,10 @@ pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtim
         };
     }
     trials![
-        a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed,
         the_secret_is_gone_when_the_runner_is_made,
         a_volume_that_runners_share_goes_with_the_last_of_them,
         what_podman_refuses_is_told_with_its_reason_and_leaves_nothing,
+        a_runner_whose_monitor_was_killed_has_failed_and_can_be_removed,
         a_socket_that_is_not_podmans_is_refused_in_words,
         what_is_not_deskruns_is_left_alone,
         a_host_tells_what_it_is_and_a_container_what_it_sees_of_it,

@@ -34,9 +34,9 @@ pub fn trials(bench: Option<&Arc<PodmanBench>>, runtime: &tokio::runtime::Runtim
     };
     let killed = |bench: Arc<PodmanBench>| async move { a_controller_killed_with_signal_9_costs_no_job(&bench).await };
     vec![
-        crate::trial("a_controller_killed_with_signal_9_costs_no_job", "podman", bench.cloned(), runtime, killed),
         crate::trial("what_lives_is_what_render_prints", "podman", bench.cloned(), runtime, local),
         crate::trial("what_lives_is_what_render_prints_through_ssh", "podman", bench.cloned(), runtime, remote),
+        crate::trial("a_controller_killed_with_signal_9_costs_no_job", "podman", bench.cloned(), runtime, killed),
     ]
 }
 
