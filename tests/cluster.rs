@@ -57,7 +57,7 @@ impl Cluster {
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They wait for the API server and for timers most of the time.
-    arguments.test_threads.get_or_insert(8);
+    arguments.test_threads.get_or_insert(4);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let cluster = if arguments.list { None } else { Some(runtime.block_on(Cluster::start())) };
     let cluster = match cluster.transpose() {
