@@ -10,8 +10,8 @@ PODMAN = podman:podman runc:/usr/sbin/runc conmon:conmon netavark:/usr/lib/podma
 # What a real kubelet needs beside the control plane's program.
 NODE = containerd:containerd containernetworking-plugins:/usr/lib/cni/bridge iproute2:ip
 
-# Suites that wait for containers, nodes, servers and processes most of the time; all others compute. Two of these at a time
-# beside the others use two cores to the full; more would only wait for each other.
+# Suites that wait for containers, nodes, servers and processes most of the time; all others compute. One of these at a time
+# beside the others uses two cores well; more disturb each other.
 WAITING = engine cluster kubelet cli_files demo operator_image stand_in_runner killed_listener
 COMPUTING = $(filter-out $(WAITING),$(basename $(notdir $(wildcard tests/*.rs))))
 
@@ -20,7 +20,7 @@ COMPUTING = $(filter-out $(WAITING),$(basename $(notdir $(wildcard tests/*.rs)))
 test: tools lint deny
 	$(CARGO) test --locked --no-run
 	@echo "running the suites side by side; each is shown when it ends"
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target suites
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target suites
 
 # Cargo is not told of make's own job slots: it takes no part in them.
 suites: suite-computing $(WAITING:%=suite-%)
