@@ -50,8 +50,19 @@ enum Sight {
 #[derive(Debug)]
 struct Awaited {
     listings: u64,
-    /// Says that it is gone, to those who wait for this one: a burst of removals must not wake each other.
-    gone: watch::Sender<bool>,
+    /// Tells those who wait for this one, and no one else: a burst of removals must not wake each other.
+    end: watch::Sender<End>,
+}
+
+/// What the watch has to say of a pod whose end is awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    NotYet,
+    Gone,
+    /// A listing does not have it that had begun before it was awaited: it was gone already when the server answered, and then
+    /// nothing will ever tell, or it is younger than the answer.
+    Doubtful,
 }
 
 /// Waits for the end of a pod. It begins before the deletion does, so that no end is missed.
@@ -59,7 +70,8 @@ struct Awaited {
 pub(super) struct Expectation<'a> {
     known: &'a Known,
     uid: String,
-    gone: watch::Receiver<bool>,
+    end: watch::Receiver<End>,
+    told: End,
 }
 
 impl Default for Known {
@@ -185,10 +197,10 @@ impl Known {
     pub(super) fn expect_end(&self, uid: &str) -> Expectation<'_> {
         let mut state = self.state();
         let listings = state.listings;
-        let new = || Awaited { listings, gone: watch::Sender::new(false) };
-        let gone = state.awaited.entry(uid.to_owned()).or_insert_with(new).gone.subscribe();
+        let new = || Awaited { listings, end: watch::Sender::default() };
+        let end = state.awaited.entry(uid.to_owned()).or_insert_with(new).end.subscribe();
         drop(state);
-        Expectation { known: self, uid: uid.to_owned(), gone }
+        Expectation { known: self, uid: uid.to_owned(), end, told: End::NotYet }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -202,17 +214,19 @@ impl Known {
 }
 
 impl Expectation<'_> {
-    /// Waits until the watch has shown that the pod is gone.
-    pub(super) async fn is_met(&mut self) {
+    /// Waits until the watch has shown that the pod is gone, or that it may never show it, which is said once.
+    pub(super) async fn is_met(&mut self) -> End {
+        let told = self.told;
         // The sender goes only after us.
-        let _ = self.gone.wait_for(|gone| *gone).await;
+        self.told = self.end.wait_for(|end| *end != told).await.map_or(told, |end| *end);
+        self.told
     }
 }
 
 impl Drop for Expectation<'_> {
     fn drop(&mut self) {
         let mut state = self.known.state();
-        if state.awaited.get(&self.uid).is_some_and(|awaited| awaited.gone.receiver_count() <= 1) {
+        if state.awaited.get(&self.uid).is_some_and(|awaited| awaited.end.receiver_count() <= 1) {
             state.awaited.remove(&self.uid);
         }
     }
@@ -222,10 +236,11 @@ impl State {
     fn has_listed(&mut self) {
         let (runners, hook_pods) = self.listing.take().unwrap_or_default();
         let alive: BTreeSet<&String> = runners.values().map(|runner| &runner.uid).chain(hook_pods.keys()).collect();
-        for (uid, awaited) in &self.awaited {
-            // A listing that had begun before says nothing about it.
-            if self.listings > awaited.listings && !alive.contains(uid) {
-                awaited.gone.send_replace(true);
+        for (_, awaited) in self.awaited.iter().filter(|(uid, _)| !alive.contains(uid)) {
+            if self.listings > awaited.listings {
+                awaited.end.send_replace(End::Gone);
+            } else if *awaited.end.borrow() == End::NotYet {
+                awaited.end.send_replace(End::Doubtful);
             }
         }
         self.reasons.retain(|uid, _| alive.contains(uid));
@@ -256,7 +271,7 @@ impl State {
     fn gone(&mut self, pod: &Pod) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if let Some(awaited) = self.awaited.get(&uid) {
-            awaited.gone.send_replace(true);
+            awaited.end.send_replace(End::Gone);
         }
         self.reasons.remove(&uid);
         self.hook_pods.remove(&uid);
@@ -283,5 +298,52 @@ impl State {
     /// Tells everyone who still listens.
     fn tell(&mut self, observation: &Observation) {
         self.listeners.retain(|listener| listener.send(observation.clone()).is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::super::super::label;
+    use super::*;
+
+    fn pod(uid: &str) -> WatchedPod {
+        let metadata = json!({"name": uid, "namespace": "runners", "uid": uid, "labels": {label::RUNNER: uid}});
+        WatchedPod(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+    }
+
+    fn list(known: &Known, uids: &[&str]) {
+        for uid in uids {
+            known.learn(Event::InitApply(pod(uid)));
+        }
+        known.learn(Event::InitDone);
+    }
+
+    /// The API server was away while the listing waited for its answer, and the pod went in that time: no event tells of it.
+    #[test]
+    fn a_pod_that_a_slow_listing_does_not_have_is_doubted_and_not_waited_for() {
+        let known = Known::default();
+        known.learn(Event::Init);
+        let mut expectation = known.expect_end("a");
+        assert_eq!(expectation.is_met().now_or_never(), None);
+        list(&known, &[]);
+        assert_eq!(expectation.is_met().now_or_never(), Some(End::Doubtful));
+        assert_eq!(expectation.is_met().now_or_never(), None, "it was said once");
+        known.learn(Event::Delete(pod("a")));
+        assert_eq!(expectation.is_met().now_or_never(), Some(End::Gone));
+    }
+
+    #[test]
+    fn a_listing_that_begins_later_is_sure() {
+        let known = Known::default();
+        let (mut gone, mut alive) = (known.expect_end("a"), known.expect_end("b"));
+        known.learn(Event::Init);
+        list(&known, &["b"]);
+        assert_eq!(gone.is_met().now_or_never(), Some(End::Gone));
+        assert_eq!(alive.is_met().now_or_never(), None);
+        // Whoever asks while the first still waits hears of it as well.
+        assert_eq!(known.expect_end("a").is_met().now_or_never(), Some(End::Gone));
     }
 }

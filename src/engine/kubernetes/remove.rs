@@ -12,6 +12,7 @@ use super::super::making::Turn;
 use super::super::{EngineError, RunnerPhase, label};
 use super::documents::Companion;
 use super::failure::{ENGINE, failure};
+use super::known::End;
 use super::pods::{HOOK_OF, HookPod};
 use super::service::{CallError, Kind, Metadata};
 use super::{Inner, documents};
@@ -21,7 +22,7 @@ const CALL: &str = "remove a runner";
 const BESIDE_GRACE: Duration = Duration::from_secs(30);
 /// For so long the first listing is awaited.
 const FIRST_SIGHT: Duration = Duration::from_secs(20);
-/// A pod whose end the watch has not shown for so long is asked for.
+/// A pod whose end the watch has not shown for so long is asked for, as is one that it may never show.
 const DOUBT: Duration = Duration::from_secs(10);
 /// No grace at all would take the pod out of the API server's books while its containers may live: a slot would have two
 /// holders. The node is asked to hurry instead.
@@ -166,7 +167,7 @@ impl Inner {
             return Ok(());
         }
         let mut patience = grace + DOUBT;
-        while tokio::time::timeout(patience, expectation.is_met()).await.is_err() {
+        while tokio::time::timeout(patience, expectation.is_met()).await != Ok(End::Gone) {
             let there = self.service.metadata(Kind::Pod, namespace, name).await?;
             if there.is_none_or(|there| there.uid.as_deref() != Some(uid)) {
                 break;
