@@ -3,7 +3,7 @@
 //! Counters and histograms are kept here; gauges are computed from the controllers' status when they are asked for, so
 //! that they cannot disagree with it. Jobs, repositories and runners are never labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -20,16 +20,20 @@ const WAITS: [f64; 14] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 
 /// Upper bounds of job lengths, in seconds.
 const LENGTHS: [f64; 12] = [1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0, 21600.0];
 
-/// A label that names a scale set.
+/// Labels of a scale set. Names alone may be the same at two places of GitHub; resources are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ScaleSetLabel {
-    scale_set: String,
+pub struct ScaleSetLabels {
+    /// Its name, as `runs-on` says it.
+    pub scale_set: String,
+    /// The resource it belongs to; in a cluster with its namespace.
+    pub resource: String,
 }
 
 /// A scale set and one of a few words of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    scale_set: String,
+struct KindLabels {
+    #[prometheus(flatten)]
+    scale_set: ScaleSetLabels,
     kind: String,
 }
 
@@ -50,15 +54,15 @@ type Histograms<Label> = Family<Label, Histogram, fn() -> Histogram>;
 /// What is counted. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    started_jobs: Family<ScaleSetLabel, Counter>,
-    completed_jobs: Family<KindLabel, Counter>,
-    created_runners: Family<ScaleSetLabel, Counter>,
-    removed_runners: Family<KindLabel, Counter>,
-    failed_runners: Family<ScaleSetLabel, Counter>,
+    started_jobs: Family<ScaleSetLabels, Counter>,
+    completed_jobs: Family<KindLabels, Counter>,
+    created_runners: Family<ScaleSetLabels, Counter>,
+    removed_runners: Family<KindLabels, Counter>,
+    failed_runners: Family<ScaleSetLabels, Counter>,
     github_calls: Family<CallLabel, Counter>,
-    queue_seconds: Histograms<ScaleSetLabel>,
-    execution_seconds: Histograms<ScaleSetLabel>,
-    phase_seconds: Histograms<KindLabel>,
+    queue_seconds: Histograms<ScaleSetLabels>,
+    execution_seconds: Histograms<ScaleSetLabels>,
+    phase_seconds: Histograms<KindLabels>,
 }
 
 impl Default for Metrics {
@@ -103,41 +107,41 @@ impl Phase {
 
 impl Metrics {
     /// A job has got its runner; `queued` is how long it waited since it was queued.
-    pub fn job_started(&self, scale_set: &str, queued: Option<f64>) {
-        self.started_jobs.get_or_create(&label(scale_set)).inc();
+    pub fn job_started(&self, scale_set: &ScaleSetLabels, queued: Option<f64>) {
+        self.started_jobs.get_or_create(scale_set).inc();
         if let Some(seconds) = queued {
-            self.queue_seconds.get_or_create(&label(scale_set)).observe(seconds);
+            self.queue_seconds.get_or_create(scale_set).observe(seconds);
         }
     }
 
     /// A job has ended with a result of GitHub's.
-    pub fn job_completed(&self, scale_set: &str, result: &str, length: Option<f64>) {
+    pub fn job_completed(&self, scale_set: &ScaleSetLabels, result: &str, length: Option<f64>) {
         // GitHub's results are an open set; ours is not.
         let known = ["succeeded", "failed", "canceled", "skipped"];
         let result = known.into_iter().find(|known| *known == result.to_ascii_lowercase()).unwrap_or("other");
         self.completed_jobs.get_or_create(&kind(scale_set, result)).inc();
         if let Some(seconds) = length {
-            self.execution_seconds.get_or_create(&label(scale_set)).observe(seconds);
+            self.execution_seconds.get_or_create(scale_set).observe(seconds);
         }
     }
 
     /// A runner was decided on.
-    pub fn runner_created(&self, scale_set: &str) {
-        self.created_runners.get_or_create(&label(scale_set)).inc();
+    pub fn runner_created(&self, scale_set: &ScaleSetLabels) {
+        self.created_runners.get_or_create(scale_set).inc();
     }
 
     /// A runner is removed, for a reason of ours.
-    pub fn runner_removed(&self, scale_set: &str, reason: &'static str) {
+    pub fn runner_removed(&self, scale_set: &ScaleSetLabels, reason: &'static str) {
         self.removed_runners.get_or_create(&kind(scale_set, reason)).inc();
     }
 
     /// A runner counts as failed.
-    pub fn runner_failed(&self, scale_set: &str) {
-        self.failed_runners.get_or_create(&label(scale_set)).inc();
+    pub fn runner_failed(&self, scale_set: &ScaleSetLabels) {
+        self.failed_runners.get_or_create(scale_set).inc();
     }
 
     /// A phase of a runner's way to its first step took so long.
-    pub fn phase(&self, scale_set: &str, phase: Phase, seconds: f64) {
+    pub fn phase(&self, scale_set: &ScaleSetLabels, phase: Phase, seconds: f64) {
         self.phase_seconds.get_or_create(&kind(scale_set, phase.name())).observe(seconds);
     }
 
@@ -176,10 +180,8 @@ impl Metrics {
 
 fn gauges(registry: &mut Registry, statuses: &[ScaleSetStatus], slots: &BTreeMap<String, BTreeMap<u32, String>>) {
     type Value = fn(&ScaleSetStatus) -> i64;
-    let in_phases = |phases: &'static [RunnerPhase]| {
-        move |status: &ScaleSetStatus| {
-            count(status.runners.iter().filter(|runner| phases.contains(&runner.phase)).count())
-        }
+    let in_phase = |status: &ScaleSetStatus, phase: RunnerPhase| {
+        count(status.runners.iter().filter(|runner| runner.phase == phase).count())
     };
     let plain: [(&str, &str, Value); 7] = [
         ("assigned_jobs", "Jobs the scale set owns, waiting and running", |s| s.jobs.map_or(0, i64::from)),
@@ -193,13 +195,22 @@ fn gauges(registry: &mut Registry, statuses: &[ScaleSetStatus], slots: &BTreeMap
     for (name, help, value) in plain {
         gauge(registry, name, help, statuses, value);
     }
-    gauge(registry, "idle_runners", "Runners that wait for a job", statuses, in_phases(&[RunnerPhase::Idle]));
-    gauge(registry, "busy_runners", "Runners that have a job", statuses, in_phases(&[RunnerPhase::Busy]));
-    let family = Family::<KindLabel, Gauge>::default();
+    for (name, help, phase) in [
+        ("idle_runners", "Runners that wait for a job", RunnerPhase::Idle),
+        ("busy_runners", "Runners that have a job", RunnerPhase::Busy),
+    ] {
+        let family = Family::<ScaleSetLabels, Gauge>::default();
+        for status in statuses {
+            family.get_or_create(&labels(status)).inc_by(in_phase(status, phase));
+        }
+        registry.register(name, help, family);
+    }
+    let family = Family::<KindLabels, Gauge>::default();
     for status in statuses {
         for phase in RunnerPhase::ALL {
-            let runners = count(status.runners.iter().filter(|runner| runner.phase == phase).count());
-            family.get_or_create(&kind(&status.name, phase.name())).set(runners);
+            let runners = in_phase(status, phase);
+            // With one on its way out that it follows, a scale set has two controllers.
+            family.get_or_create(&kind(&labels(status), phase.name())).inc_by(runners);
         }
     }
     registry.register("runners", "Runners by phase", family);
@@ -217,19 +228,23 @@ fn gauge(
     statuses: &[ScaleSetStatus],
     value: impl Fn(&ScaleSetStatus) -> i64,
 ) {
-    let family = Family::<ScaleSetLabel, Gauge>::default();
+    let family = Family::<ScaleSetLabels, Gauge>::default();
+    let mut seen = BTreeSet::new();
     for status in statuses {
-        family.get_or_create(&label(&status.name)).set(value(status));
+        // The one that serves comes before those on their way out.
+        if seen.insert((&status.name, &status.resource)) {
+            family.get_or_create(&labels(status)).set(value(status));
+        }
     }
     registry.register(name, help, family);
 }
 
-fn label(scale_set: &str) -> ScaleSetLabel {
-    ScaleSetLabel { scale_set: scale_set.to_owned() }
+fn labels(status: &ScaleSetStatus) -> ScaleSetLabels {
+    ScaleSetLabels { scale_set: status.name.clone(), resource: status.resource.clone() }
 }
 
-fn kind(scale_set: &str, kind: &str) -> KindLabel {
-    KindLabel { scale_set: scale_set.to_owned(), kind: kind.to_owned() }
+fn kind(scale_set: &ScaleSetLabels, kind: &str) -> KindLabels {
+    KindLabels { scale_set: scale_set.clone(), kind: kind.to_owned() }
 }
 
 fn count(count: usize) -> i64 {
@@ -243,20 +258,29 @@ mod tests {
     #[test]
     fn counters_and_gauges_stand_in_one_text_without_a_label_per_job() {
         let metrics = Metrics::default();
-        metrics.job_started("ws", Some(0.3));
-        metrics.job_completed("ws", "Succeeded", Some(12.0));
-        metrics.job_completed("ws", "a result from the future", None);
-        metrics.phase("ws", Phase::Register, 0.15);
-        let status =
-            ScaleSetStatus { name: "ws".to_owned(), jobs: Some(3), max_runners: 4, ..ScaleSetStatus::default() };
+        let here = ScaleSetLabels { scale_set: "ws".to_owned(), resource: "ci/ws".to_owned() };
+        metrics.job_started(&here, Some(0.3));
+        metrics.job_completed(&here, "Succeeded", Some(12.0));
+        metrics.job_completed(&here, "a result from the future", None);
+        metrics.phase(&here, Phase::Register, 0.15);
+        let status = |resource: &str, jobs| ScaleSetStatus {
+            name: "ws".to_owned(),
+            resource: resource.to_owned(),
+            jobs: Some(jobs),
+            max_runners: 4,
+            ..ScaleSetStatus::default()
+        };
+        // The same name elsewhere, and one on its way out.
+        let statuses = [status("ci/ws", 3), status("other/ws", 5), status("ci/ws", 0)];
         let text =
-            metrics.text(&[status], &BTreeMap::from([("/nvme/d".to_owned(), BTreeMap::from([(0, "a".to_owned())]))]));
+            metrics.text(&statuses, &BTreeMap::from([("/nvme/d".to_owned(), BTreeMap::from([(0, "a".to_owned())]))]));
         for line in [
-            "deskrun_started_jobs_total{scale_set=\"ws\"} 1",
-            "deskrun_completed_jobs_total{scale_set=\"ws\",kind=\"succeeded\"} 1",
-            "deskrun_completed_jobs_total{scale_set=\"ws\",kind=\"other\"} 1",
-            "deskrun_job_queue_seconds_count{scale_set=\"ws\"} 1",
-            "deskrun_assigned_jobs{scale_set=\"ws\"} 3",
+            "deskrun_started_jobs_total{scale_set=\"ws\",resource=\"ci/ws\"} 1",
+            "deskrun_completed_jobs_total{scale_set=\"ws\",resource=\"ci/ws\",kind=\"succeeded\"} 1",
+            "deskrun_completed_jobs_total{scale_set=\"ws\",resource=\"ci/ws\",kind=\"other\"} 1",
+            "deskrun_job_queue_seconds_count{scale_set=\"ws\",resource=\"ci/ws\"} 1",
+            "deskrun_assigned_jobs{scale_set=\"ws\",resource=\"ci/ws\"} 3",
+            "deskrun_assigned_jobs{scale_set=\"ws\",resource=\"other/ws\"} 5",
             "deskrun_slots_held{pool=\"/nvme/d\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use deskrun::controller::ScaleSetStatus;
 use deskrun::crd::deletion_policy;
-use deskrun::metrics::{Metrics, Phase};
+use deskrun::metrics::{Metrics, Phase, ScaleSetLabels};
 use deskrun::yaml;
 use serde_json::{Value, json};
 use support::command::deskrun;
@@ -147,12 +147,13 @@ fn dashboard() -> Result<(), String> {
 /// Every metric with a value.
 fn exported() -> String {
     let metrics = Metrics::default();
-    metrics.job_started("ws", Some(1.0));
-    metrics.job_completed("ws", "succeeded", Some(1.0));
-    metrics.runner_created("ws");
-    metrics.runner_removed("ws", "idle");
-    metrics.runner_failed("ws");
-    metrics.phase("ws", Phase::Register, 1.0);
+    let here = ScaleSetLabels { scale_set: "ws".to_owned(), resource: "ci/ws".to_owned() };
+    metrics.job_started(&here, Some(1.0));
+    metrics.job_completed(&here, "succeeded", Some(1.0));
+    metrics.runner_created(&here);
+    metrics.runner_removed(&here, "idle");
+    metrics.runner_failed(&here);
+    metrics.phase(&here, Phase::Register, 1.0);
     metrics.github_called("jit-config");
     let status = ScaleSetStatus { name: "ws".to_owned(), ..ScaleSetStatus::default() };
     let slots = [("/nvme/docker".to_owned(), [(0, "ws-1".to_owned())].into())].into();

@@ -57,7 +57,7 @@ impl ScaleSetController {
             prepared = config.is_some(),
             "a runner is made"
         );
-        self.shared.metrics.runner_created(&self.specification.name);
+        self.shared.metrics.runner_created(&self.specification.metric_labels());
         let hash = self.specification.prepared.hash().to_owned();
         self.records.insert(runner.clone(), Record::new(runner.clone(), slot, hash, now));
         let (specification, environment) = (Arc::clone(&self.specification), self.shared.environment.clone());
@@ -78,7 +78,7 @@ impl ScaleSetController {
         let scale_set = &self.specification.name;
         let reason = removal.reason.name();
         tracing::info!(scale_set, runner = removal.runner, reason, "a runner is removed");
-        self.shared.metrics.runner_removed(scale_set, reason);
+        self.shared.metrics.runner_removed(&self.specification.metric_labels(), reason);
         let retirement = Retirement {
             runner: removal.runner.clone(),
             registration: record.registration_id,

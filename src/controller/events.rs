@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::rehearsal::Answer as Rehearsed;
 use crate::github::{JitConfig, Runner, ScaleSet};
 
 /// News of a task.
@@ -33,8 +34,8 @@ pub(super) enum Event {
     Answer { runner: String, answer: Result<Option<Runner>, String> },
     /// All registrations of the scope.
     Registrations(Result<Vec<Runner>, String>),
-    /// Whether the engine would refuse runners of this manifest, and why.
-    Rehearsed { manifest: String, refusal: Option<String> },
+    /// Whether the engine would refuse runners of this manifest.
+    Rehearsed { manifest: String, answer: Rehearsed },
     /// A JIT config in stock.
     Prepared(Result<Box<JitConfig>, String>),
     /// A registration without a runner is gone, or was left to the next start.

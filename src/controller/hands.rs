@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::events::{Event, NotFound};
+use super::rehearsal::Answer;
 use crate::causes::in_one_line;
 use crate::engine::{Engine, EngineError};
 use crate::github::{ActionsService, Environment, Exception, GitHubError, JitConfig, NewScaleSet, ScaleSet};
@@ -133,17 +134,18 @@ impl Hands {
         }
     }
 
-    /// Asks the engine whether it would take a runner like this one. That all is well is told only where it was not.
+    /// Asks the engine whether it would take a runner like this one. Anything but a refusal is told only where there was one.
     pub(super) async fn rehearse(self, hash: String, example: RunnerManifest, was_refused: bool) {
-        let refusal = match self.engine.admits(&example).await {
+        let answer = match self.engine.admits(&example).await {
+            Ok(()) => Answer::Admitted,
             Err(error) if error.is_final() => {
                 let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                Some(format!("{}{hint}", in_one_line(&error)))
+                Answer::Refused(format!("{}{hint}", in_one_line(&error)))
             }
-            Ok(()) | Err(_) => None,
+            Err(_) => Answer::None,
         };
-        if refusal.is_some() || was_refused {
-            self.tell(Event::Rehearsed { manifest: hash, refusal });
+        if matches!(answer, Answer::Refused(_)) || was_refused {
+            self.tell(Event::Rehearsed { manifest: hash, answer });
         }
     }
 

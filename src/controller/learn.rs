@@ -7,6 +7,7 @@ use super::audit;
 use super::events::Event;
 use super::publish::job_words;
 use super::record::{Job, Record};
+use super::rehearsal::Answer;
 use super::serve::{Listing, ScaleSetController};
 use crate::engine::{Observation, ObservedRunner, RunnerPhase};
 use crate::github::{JobEvent, JobMessage, Runner};
@@ -43,7 +44,7 @@ impl ScaleSetController {
                 }
                 self.with(&runner, |record| record.not_handed_over(words));
             }
-            Event::Deregistered { runner } => self.with(&runner, |record| record.deregistered(now)),
+            Event::Deregistered { runner } => self.with(&runner, Record::deregistered),
             Event::Busy { runner } => self.with(&runner, |record| record.is_busy(now)),
             Event::Removed { runner } => {
                 self.with(&runner, |record| record.removed(now));
@@ -58,7 +59,7 @@ impl ScaleSetController {
                     tracing::warn!(scale_set = self.specification.name, runner, reason = words, "GitHub does not say");
                 }
                 self.with(&runner, |record| match answer {
-                    Ok(found) => hear(record, found.as_ref(), now),
+                    Ok(found) => record.hear(found.as_ref(), now),
                     // Asked again when it is due the next time.
                     Err(_) => record.registration = Registration::Online { at: now },
                 });
@@ -72,15 +73,16 @@ impl ScaleSetController {
                 );
                 self.list_again(now);
             }
-            Event::Rehearsed { manifest, refusal } => {
-                if let Some(words) = refusal.as_ref().filter(|words| self.rehearsal.refusal() != Some(*words)) {
+            Event::Rehearsed { manifest, answer } => {
+                let refusal = if let Answer::Refused(words) = &answer { Some(words) } else { None };
+                if let Some(words) = refusal.filter(|words| self.rehearsal.refusal() != Some(*words)) {
                     tracing::error!(
                         scale_set = self.specification.name,
                         reason = words,
                         "its runners would be refused: none is made until that is mended"
                     );
                 }
-                self.rehearsal.ended(&manifest, refusal, now);
+                self.rehearsal.ended(&manifest, answer, now);
             }
             Event::Prepared(Ok(config)) => self.stock.fill(config, now),
             Event::Prepared(Err(words)) => {
@@ -133,7 +135,7 @@ impl ScaleSetController {
             record.observe(&runner.phase, now);
             if was_running.is_none() && matches!(runner.phase, RunnerPhase::Running { .. }) {
                 let from = record.milestones.handed_over.unwrap_or(now);
-                self.shared.metrics.phase(&self.specification.name, Phase::Start, seconds(from, now));
+                self.shared.metrics.phase(&self.specification.metric_labels(), Phase::Start, seconds(from, now));
             }
         } else {
             tracing::info!(scale_set = self.specification.name, runner = runner.name, "a runner of a former process");
@@ -167,7 +169,7 @@ impl ScaleSetController {
                 // Whatever made runners fail, it does not any more.
                 self.failures.clear(now);
                 let queued = message.queued_at.map(|queued| seconds(queued, message.started_at.unwrap_or(now)));
-                self.shared.metrics.job_started(&self.specification.name, queued);
+                self.shared.metrics.job_started(&self.specification.metric_labels(), queued);
                 let Some(record) = self.records.get_mut(runner_name) else { return };
                 // Its end was heard before its start. Another job is another matter: the first was withdrawn.
                 let over = matches!(record.job, Job::Completed { .. });
@@ -176,7 +178,11 @@ impl ScaleSetController {
                 }
                 record.milestones.job_started = Some(now);
                 if let Some(running) = record.milestones.running {
-                    self.shared.metrics.phase(&self.specification.name, Phase::Online, seconds(running, now));
+                    self.shared.metrics.phase(
+                        &self.specification.metric_labels(),
+                        Phase::Online,
+                        seconds(running, now),
+                    );
                 }
                 tracing::info!(
                     scale_set = self.specification.name,
@@ -196,7 +202,7 @@ impl ScaleSetController {
             }
             JobEvent::Completed { runner_name, result, .. } => {
                 let length = message.started_at.map(|started| seconds(started, message.finished_at.unwrap_or(now)));
-                self.shared.metrics.job_completed(&self.specification.name, result, length);
+                self.shared.metrics.job_completed(&self.specification.metric_labels(), result, length);
                 let Some(record) = self.records.get_mut(runner_name) else { return };
                 if matches!(record.job, Job::Completed { .. }) {
                     return;
@@ -215,7 +221,7 @@ impl ScaleSetController {
 
     fn time_hand_over(&self, runner: &str) {
         let Some(milestones) = self.records.get(runner).map(|record| record.milestones) else { return };
-        let name = &self.specification.name;
+        let name = &self.specification.metric_labels();
         if let (Some(registered), Some(handed_over)) = (milestones.registered, milestones.handed_over) {
             self.shared.metrics.phase(name, Phase::Register, seconds(milestones.created, registered));
             self.shared.metrics.phase(name, Phase::HandOver, seconds(registered, handed_over));
@@ -231,7 +237,7 @@ impl ScaleSetController {
             // Whoever is missing is asked about by id when it matters: a list may be short of one.
             if let Some(found) = runners.iter().find(|runner| runner.name == record.name) {
                 record.registration_id = Some(found.id);
-                hear(record, Some(found), now);
+                record.hear(Some(found), now);
             }
         }
         let orphans = runners.iter().filter(ours).filter(|runner| {
@@ -251,21 +257,6 @@ impl ScaleSetController {
             self.forget(name, Some(id));
         }
     }
-}
-
-/// Learns what GitHub says of a runner; `None`: it has no such registration.
-fn hear(record: &mut Record, found: Option<&Runner>, now: Timestamp) {
-    record.registration = match found {
-        None => Registration::Gone { at: now },
-        Some(runner) if runner.busy == Some(true) => {
-            if matches!(record.job, Job::None) {
-                record.job = Job::Running(None);
-            }
-            Registration::Online { at: now }
-        }
-        Some(runner) if runner.status == "offline" => Registration::Offline { at: now },
-        Some(_) => Registration::Online { at: now },
-    };
 }
 
 /// From one moment to another, never less than nothing: clocks differ.

@@ -12,6 +12,9 @@ use super::slots::Slots;
 use crate::causes::in_one_line;
 use crate::engine::{Engine, Observation, ObservedRunner};
 
+/// Between attempts to remove a runner of no one.
+const AGAIN: Duration = Duration::from_mins(1);
+
 /// Distributes what an engine shows. Clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Observer {
@@ -34,6 +37,8 @@ struct Known {
     is_complete: bool,
     /// Runners of no one that are being removed.
     leaving: BTreeSet<String>,
+    /// Runners that are not seen any more, since that was looked at: something may be left of those that are no one's.
+    vanished: Vec<ObservedRunner>,
     /// Which runners may have become no one's since that was looked at.
     doubtful: Doubtful,
 }
@@ -58,13 +63,19 @@ impl Observer {
     pub async fn run(self, engine: Arc<dyn Engine>) {
         let mut observations = engine.observe();
         let mut removals = JoinSet::new();
-        while let Some(observation) = observations.next().await {
-            self.slots.observe(&observation);
-            self.known().learn(observation, &self.controller);
+        loop {
+            tokio::select! {
+                observation = observations.next() => {
+                    let Some(observation) = observation else { return };
+                    self.slots.observe(&observation);
+                    self.known().learn(observation, &self.controller);
+                }
+                // One that failed is to be tried again.
+                Some(_) = removals.join_next() => {}
+            }
             for runner in self.take_abandoned() {
                 removals.spawn(self.clone().remove(Arc::clone(&engine), runner));
             }
-            while removals.try_join_next().is_some() {}
         }
     }
 
@@ -75,7 +86,7 @@ impl Observer {
         known.doubtful = Doubtful::All;
     }
 
-    /// Runners that have ended and belong to no one, each once.
+    /// Runners that have ended, or of which nothing is seen any more, and that belong to no one; each once.
     fn take_abandoned(&self) -> Vec<String> {
         let mut known = self.known();
         if !known.is_complete {
@@ -88,20 +99,21 @@ impl Observer {
         };
         let abandoned =
             |runner: &&ObservedRunner| runner.phase.has_ended() && known.is_unclaimed(runner, &self.controller);
-        let abandoned: Vec<String> =
-            looked_at.into_iter().filter(abandoned).map(|runner| runner.name.clone()).collect();
+        let ended = looked_at.into_iter().filter(abandoned);
+        let vanished = known.vanished.iter().filter(|runner| known.is_unclaimed(runner, &self.controller));
+        let abandoned: Vec<String> = ended.chain(vanished).map(|runner| runner.name.clone()).collect();
+        known.vanished.clear();
         abandoned.into_iter().filter(|runner| known.leaving.insert(runner.clone())).collect()
     }
 
     async fn remove(self, engine: Arc<dyn Engine>, runner: String) {
         tracing::info!(runner, "a runner that has ended is removed; its scale set is not served any more");
-        match engine.remove(&runner, Duration::ZERO).await {
-            Ok(()) => self.slots.release(&runner),
-            Err(error) => tracing::warn!(runner, error = in_one_line(&error), "it stays for now"),
+        while let Err(error) = engine.remove(&runner, Duration::ZERO).await {
+            tracing::warn!(runner, error = in_one_line(&error), "it stays for now");
+            tokio::time::sleep(AGAIN).await;
         }
-        let mut known = self.known();
-        known.leaving.remove(&runner);
-        known.doubt(runner);
+        self.slots.release(&runner);
+        self.known().leaving.remove(&runner);
     }
 
     /// The runners of a scale set from now on, beginning with a snapshot as soon as the engine has given one.
@@ -141,7 +153,10 @@ impl Known {
     fn learn(&mut self, observation: Observation, controller: &str) {
         match observation {
             Observation::Snapshot(runners) => {
-                self.runners = runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
+                let now = runners.into_iter().map(|runner| (runner.name.clone(), runner)).collect();
+                let before = std::mem::replace(&mut self.runners, now);
+                let vanished = before.into_values().filter(|runner| !self.runners.contains_key(&runner.name));
+                self.vanished.extend(vanished.filter(|runner| !self.leaving.contains(&runner.name)));
                 self.doubtful = Doubtful::All;
                 (self.reachable, self.trouble) = (true, None);
                 for (subscription, sender) in &self.subscribers {
@@ -158,6 +173,9 @@ impl Known {
             Observation::Gone(name) => {
                 if let Some(runner) = self.runners.remove(&name) {
                     self.tell(&key(&runner), Observation::Gone(name));
+                    if !self.leaving.contains(&runner.name) {
+                        self.vanished.push(runner);
+                    }
                 }
             }
             Observation::Unreachable(words) => {

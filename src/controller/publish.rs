@@ -147,6 +147,7 @@ fn phase(record: &Record) -> RunnerPhase {
         (Stage::Ended { .. }, _) => RunnerPhase::Ended,
         (Stage::Removing { .. }, _) => RunnerPhase::Removing,
         (_, Job::Running(_)) => RunnerPhase::Busy,
+        (_, Job::None) if record.noted_job().is_some() => RunnerPhase::Busy,
         (_, Job::Completed { .. }) => RunnerPhase::Finishing,
         (Stage::Creating, Job::None) => RunnerPhase::Creating,
         (Stage::Starting | Stage::Doubtful, Job::None) => RunnerPhase::Starting,

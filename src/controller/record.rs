@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::{ObservedRunner, RunnerPhase};
-use crate::github::JobMessage;
+use crate::github::{JobMessage, Runner};
 use crate::scaling::{self, Reason, Registration, Remains, Stage};
 
 /// One that ended sooner without a job did not come up; idle runners are removed by the service after minutes
@@ -21,6 +21,7 @@ const MOST_WAIT: Duration = Duration::from_mins(2);
 
 /// One runner.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are learnt one by one, in any order")]
 pub(super) struct Record {
     pub(super) name: String,
     /// Its registration; `None` as long as it is not known.
@@ -45,8 +46,12 @@ pub(super) struct Record {
     failure: Option<String>,
     /// What a former process noted of its job.
     noted_job: Option<String>,
+    /// Whether GitHub has told this process of it.
+    is_heard_of: bool,
     /// Its pod went while it was being removed.
     vanished: bool,
+    /// What its end says was learnt.
+    pub(super) is_judged: bool,
 }
 
 /// When a runner got how far.
@@ -117,7 +122,9 @@ impl Record {
             adopted: false,
             failure: None,
             noted_job: None,
+            is_heard_of: false,
             vanished: false,
+            is_judged: false,
         }
     }
 
@@ -139,9 +146,41 @@ impl Record {
         record
     }
 
-    /// The job that a former process noted, where no message has told more.
+    /// The job that a former process noted, where no message has told more. As long as GitHub has told nothing of the runner,
+    /// it has that job.
     pub(super) fn noted_job(&self) -> Option<&String> {
-        self.noted_job.as_ref().filter(|_| matches!(self.job, Job::Running(None)))
+        let has_it = match self.job {
+            Job::None => !self.is_heard_of && self.ended.is_none(),
+            Job::Running(None) => true,
+            Job::Running(Some(_)) | Job::Completed { .. } => false,
+        };
+        self.noted_job.as_ref().filter(|_| has_it)
+    }
+
+    /// Learns what GitHub says of it; `None`: it has no such registration.
+    pub(super) fn hear(&mut self, found: Option<&Runner>, now: Timestamp) {
+        self.is_heard_of = true;
+        self.hear_whether_busy(found, now);
+        self.registration = match found {
+            None => Registration::Gone { at: now },
+            Some(runner) if runner.busy == Some(true) => Registration::Online { at: now },
+            Some(runner) if runner.status == "offline" => Registration::Offline { at: now },
+            Some(_) => Registration::Online { at: now },
+        };
+    }
+
+    /// A message may have been lost with the process that read it, or none was sent. Whoever has done its one job is let go by
+    /// GitHub (`scale-set-protocol.md` 5.8); whoever lost it before is asked for another (5.9).
+    fn hear_whether_busy(&mut self, found: Option<&Runner>, now: Timestamp) {
+        /// A job that has only just started may not be in GitHub's answer yet.
+        const JUST: SignedDuration = SignedDuration::from_mins(1);
+        let just_started = self.milestones.job_started.is_some_and(|at| now.duration_since(at) < JUST);
+        match (&mut self.job, found.map(|runner| runner.busy)) {
+            (Job::None, Some(Some(true))) => self.job = Job::Running(None),
+            (Job::Running(message), None) => self.job = Job::Completed { at: now, message: message.take() },
+            (Job::Running(_), Some(Some(false))) if !just_started => self.job = Job::None,
+            _ => {}
+        }
     }
 
     pub(super) fn registered(&mut self, id: i64, now: Timestamp) {
@@ -181,12 +220,22 @@ impl Record {
                 self.failure.get_or_insert_with(|| reason.clone());
             }
         }
+        if self.phase.is_none() && self.milestones.handed_over.is_some() && self.doubtful {
+            // It was only late to be shown.
+            (self.doubtful, self.failure) = (false, None);
+        }
         self.phase = Some(phase.clone());
         self.vanished = false;
     }
 
     /// The engine does not show it any more.
     pub(super) fn vanish(&mut self, now: Timestamp) {
+        if self.phase.is_none() {
+            // The engine said that it has it, and a listing that was slow may be older than that: GitHub is asked first.
+            self.doubtful = true;
+            self.failure.get_or_insert_with(|| "its pod was not seen".to_owned());
+            return;
+        }
         if self.ended.is_none() && self.removal.is_none() {
             // What becomes of one that was given up says nothing.
             if !self.is_given_up() {
@@ -232,8 +281,9 @@ impl Record {
     }
 
     /// GitHub has given it up: it cannot get a job any more.
-    pub(super) fn deregistered(&mut self, now: Timestamp) {
-        self.registration = Registration::Gone { at: now };
+    pub(super) fn deregistered(&mut self) {
+        self.is_heard_of = true;
+        self.registration = Registration::GivenUp;
         if let Some(removal) = &mut self.removal {
             removal.deregistered = true;
         }
@@ -250,6 +300,8 @@ impl Record {
             Job::Completed { .. } => self.not_before = now.checked_add(AGAIN).ok(),
         }
         self.doubtful = false;
+        // Its process is there, whatever the engine said.
+        self.milestones.handed_over.get_or_insert(now);
         self.removal_is_over(now);
     }
 
@@ -328,7 +380,7 @@ impl Record {
 
     /// Whether GitHub has said that it has no such registration any more.
     pub(super) fn is_given_up(&self) -> bool {
-        matches!(self.registration, Registration::Gone { .. })
+        self.registration.is_gone()
     }
 
     /// The scale set it was made for is gone: it will get no job, unless it has one.
@@ -345,7 +397,7 @@ impl Record {
             return Verdict::Failed(words.clone());
         }
         let Some(Ended { at, code, .. }) = self.ended else { return Verdict::Fine };
-        let given_up = matches!(self.registration, Registration::Gone { .. });
+        let given_up = self.is_given_up();
         let lived = at.duration_since(self.milestones.running.unwrap_or(self.milestones.created));
         match code {
             Some(VERSION_REFUSED) => {
@@ -373,5 +425,85 @@ impl Job {
             Self::None => None,
             Self::Running(message) | Self::Completed { message, .. } => message.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Owner;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn made() -> Record {
+        let mut record = Record::new("metal-a".to_owned(), 0, "hash".to_owned(), at(0));
+        record.registered(7, at(1));
+        record.handed_over(at(2));
+        record
+    }
+
+    fn adopted(job: Option<&str>) -> Record {
+        let owner = Owner { runner_id: 7, job: job.map(str::to_owned), ..Owner::default() };
+        let phase = RunnerPhase::Running { since: at(0) };
+        Record::adopt(&ObservedRunner { name: "metal-a".to_owned(), owner, created_at: at(0), phase }, at(100))
+    }
+
+    fn said(busy: Option<bool>) -> Runner {
+        let runner = serde_json::json!({"id": 7, "name": "metal-a", "status": "online", "busy": busy});
+        serde_json::from_value(runner).unwrap()
+    }
+
+    #[test]
+    fn a_runner_that_was_never_shown_is_doubted_by_a_list_without_it_and_not_given_up() {
+        let mut record = made();
+        assert!(!record.must_show(at(32)) && record.must_show(at(33)));
+        record.vanish(at(33));
+        assert_eq!(record.stage(), Stage::Doubtful, "GitHub is asked before anything is removed");
+        record.observe(&RunnerPhase::Starting { waiting: None }, at(34));
+        assert_eq!((record.stage(), record.verdict()), (Stage::Starting, Verdict::Fine), "it was only late");
+        record.vanish(at(35));
+        assert!(matches!(record.stage(), Stage::Ended { remains: Remains::Pod, .. }));
+    }
+
+    #[test]
+    fn whoever_is_busy_by_githubs_word_has_been_handed_over() {
+        let mut record = Record::new("metal-a".to_owned(), 0, "hash".to_owned(), at(0));
+        record.not_handed_over("the call timed out".to_owned());
+        record.is_busy(at(5));
+        assert_eq!(record.stage(), Stage::Starting);
+        assert!(record.must_show(at(36)), "a list without it says something");
+    }
+
+    #[test]
+    fn an_end_of_a_job_that_no_message_told_is_heard_from_github() {
+        let mut record = adopted(None);
+        record.hear(Some(&said(Some(true))), at(100));
+        assert!(matches!(record.job, Job::Running(None)));
+        record.hear(Some(&said(None)), at(700));
+        assert!(matches!(record.job, Job::Running(None)), "it was not said");
+        record.hear(None, at(1300));
+        assert!(matches!(record.job, Job::Completed { at, .. } if at == self::at(1300)), "{:?}", record.job);
+
+        let mut record = adopted(None);
+        record.hear(Some(&said(Some(true))), at(100));
+        record.milestones.job_started = Some(at(650));
+        record.hear(Some(&said(Some(false))), at(700));
+        assert!(matches!(record.job, Job::Running(None)), "the answer may be older than the job");
+        record.hear(Some(&said(Some(false))), at(1300));
+        assert!(matches!(record.job, Job::None), "it is asked for another");
+    }
+
+    #[test]
+    fn a_noted_job_is_believed_until_github_has_said_something() {
+        let mut record = adopted(Some("build"));
+        assert!(record.noted_job().is_some());
+        record.removal_begins(Reason::Surplus);
+        record.removal_failed(at(110));
+        assert!(record.noted_job().is_some(), "GitHub was away");
+        record.hear(Some(&said(Some(false))), at(120));
+        assert!(record.noted_job().is_none());
+        assert!(adopted(None).noted_job().is_none());
     }
 }

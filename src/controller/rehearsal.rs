@@ -8,6 +8,16 @@ use jiff::Timestamp;
 /// After a refusal it is asked again: the namespace may admit them now.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// What the engine said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Admitted,
+    /// In its words.
+    Refused(String),
+    /// Nothing: it cannot be asked now.
+    None,
+}
+
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Rehearsal {
@@ -35,12 +45,17 @@ impl Rehearsal {
         self.due = None;
     }
 
-    /// Learns what the engine said of this manifest: the words of a refusal.
-    pub(super) fn ended(&mut self, manifest: &str, refusal: Option<String>, now: Timestamp) {
-        if self.manifest.as_deref() == Some(manifest) {
-            self.due = refusal.is_some().then(|| now.checked_add(AGAIN).unwrap_or(Timestamp::MAX));
-            self.refusal = refusal;
+    /// Learns what the engine said of this manifest.
+    pub(super) fn ended(&mut self, manifest: &str, answer: Answer, now: Timestamp) {
+        if self.manifest.as_deref() != Some(manifest) {
+            return;
         }
+        match answer {
+            Answer::Admitted => self.refusal = None,
+            Answer::Refused(words) => self.refusal = Some(words),
+            Answer::None => {}
+        }
+        self.due = self.refusal.is_some().then(|| now.checked_add(AGAIN).unwrap_or(Timestamp::MAX));
     }
 
     /// Why runners would be refused.
@@ -60,13 +75,22 @@ mod tests {
         assert!(rehearsal.is_due("a", at(0)));
         rehearsal.begins("a");
         assert!(!rehearsal.is_due("a", at(1000)), "it is under way, or all is well");
-        rehearsal.ended("a", Some("no".to_owned()), at(10));
+        rehearsal.ended("a", Answer::Refused("no".to_owned()), at(10));
         assert!(!rehearsal.is_due("a", at(39)) && rehearsal.is_due("a", at(40)));
         rehearsal.begins("a");
         assert_eq!(rehearsal.refusal(), Some(&"no".to_owned()), "until more is known");
+        rehearsal.ended("a", Answer::None, at(40));
+        assert_eq!(
+            (rehearsal.refusal(), rehearsal.due()),
+            (Some(&"no".to_owned()), Some(at(70))),
+            "nobody said otherwise"
+        );
+        rehearsal.begins("a");
+        rehearsal.ended("a", Answer::Admitted, at(71));
+        assert_eq!((rehearsal.refusal(), rehearsal.due()), (None, None));
         assert!(rehearsal.is_due("b", at(41)));
         rehearsal.begins("b");
-        rehearsal.ended("a", Some("late".to_owned()), at(42));
+        rehearsal.ended("a", Answer::Refused("late".to_owned()), at(42));
         assert_eq!((rehearsal.refusal(), rehearsal.due()), (None, None));
     }
 }

@@ -189,6 +189,7 @@ impl ScaleSetController {
         loop {
             self.read_messages();
             let now = self.now();
+            self.judge_ends(now);
             self.close_records(now);
             self.keep_line(now);
             self.rehearse(now);
@@ -262,7 +263,33 @@ impl ScaleSetController {
         times.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Closes the records of runners of which nothing is left, and learns from their ends.
+    /// Learns from the ends of runners, whatever keeps what is left of them: else one after the other would fail meanwhile.
+    fn judge_ends(&mut self, now: Timestamp) {
+        let heard_at = self.github.demand().heard_at;
+        let manifest = self.specification.prepared.hash().to_owned();
+        for record in self.records.values_mut().filter(|record| !record.is_judged) {
+            if !record.view(&manifest).has_settled(heard_at, now) {
+                continue;
+            }
+            record.is_judged = true;
+            let (scale_set, runner) = (&self.specification.name, &record.name);
+            match record.verdict() {
+                Verdict::Fine => {}
+                Verdict::Failed(words) => {
+                    tracing::warn!(scale_set, runner, reason = words, "a runner failed");
+                    self.shared.metrics.runner_failed(&self.specification.metric_labels());
+                    self.failures.failed(record.milestones.created, now, &words);
+                }
+                Verdict::Hopeless(words) => {
+                    tracing::error!(scale_set, runner, reason = words, "no more runners");
+                    self.shared.metrics.runner_failed(&self.specification.metric_labels());
+                    self.failures.stop(&words);
+                }
+            }
+        }
+    }
+
+    /// Closes the records of runners of which nothing is left.
     fn close_records(&mut self, now: Timestamp) {
         let (draining, heard_at) = (self.is_draining(), self.github.demand().heard_at);
         let manifest = self.specification.prepared.hash().to_owned();
@@ -274,29 +301,6 @@ impl ScaleSetController {
             self.records.values().filter(|record| is_over(record)).map(|record| record.name.clone()).collect();
         for name in over {
             let Some(record) = self.records.remove(&name) else { continue };
-            match record.verdict() {
-                Verdict::Fine => {}
-                Verdict::Failed(words) => {
-                    tracing::warn!(
-                        scale_set = self.specification.name,
-                        runner = name,
-                        reason = words,
-                        "a runner failed"
-                    );
-                    self.shared.metrics.runner_failed(&self.specification.name);
-                    self.failures.failed(record.milestones.created, now, &words);
-                }
-                Verdict::Hopeless(words) => {
-                    tracing::error!(
-                        scale_set = self.specification.name,
-                        runner = name,
-                        reason = words,
-                        "no more runners"
-                    );
-                    self.shared.metrics.runner_failed(&self.specification.name);
-                    self.failures.stop(&words);
-                }
-            }
             if record.may_be_registered() {
                 self.forget(name.clone(), record.registration_id);
             }

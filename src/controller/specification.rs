@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::label;
+use crate::metrics::ScaleSetLabels;
 use crate::render::PreparedRunner;
 use crate::scale_set::{Instance, ScaleSet};
 use crate::scaling::{Limits, Timers};
@@ -62,6 +63,11 @@ impl Specification {
     /// The label by which its runners say where they are registered.
     pub fn config_url_label(&self) -> &str {
         self.prepared.label(label::CONFIG_URL)
+    }
+
+    /// The labels under which it is counted.
+    pub fn metric_labels(&self) -> ScaleSetLabels {
+        ScaleSetLabels { scale_set: self.name.clone(), resource: self.resource.clone() }
     }
 
     /// Puts together what is known of an instance.

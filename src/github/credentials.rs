@@ -85,10 +85,15 @@ pub struct AppIssuer(pub String);
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// A part is missing or empty.
-    #[error("the credentials lack `{0}`")]
+    #[error("`{0}` is missing or empty")]
     Missing(&'static str),
+    /// Nothing is there.
+    #[error(
+        "there is neither `github_token` nor `github_app_id`, `github_app_installation_id` and `github_app_private_key`"
+    )]
+    NoKeys,
     /// A token and an App at once.
-    #[error("the credentials hold a token and a GitHub App; one of them must go")]
+    #[error("there are both `github_token` and a GitHub App: which of the two counts would be a guess")]
     Both,
     /// The installation's id is no number.
     #[error("`github_app_installation_id` is not a number")]
@@ -117,22 +122,22 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// Reads the keys that ARC uses in its secrets.
+    /// Reads the keys that ARC uses in its secrets. One that is empty counts as not there.
     pub fn from_secret(data: &BTreeMap<String, Secret>) -> Result<Self, CredentialsError> {
-        let given = |name: &str| data.get(name).filter(|secret| !secret.is_empty()).cloned();
-        let app = ["github_app_id", "github_app_installation_id", "github_app_private_key"];
-        let has_app = app.iter().any(|name| given(name).is_some());
+        const APP: [&str; 3] = ["github_app_id", "github_app_installation_id", "github_app_private_key"];
+        let given = |name: &str| data.get(name).map(|text| text.expose().trim()).filter(|text| !text.is_empty());
+        // The id of an installation alone, beside a token, is a leftover.
+        let has_app = given(APP[0]).is_some() || given(APP[2]).is_some();
         match given("github_token") {
             Some(_) if has_app => Err(CredentialsError::Both),
-            Some(token) => Ok(Self::Token(token)),
-            None if !has_app => Err(CredentialsError::Missing("github_token")),
+            Some(token) => Ok(Self::Token(Secret::new(token))),
+            None if APP.iter().all(|name| given(name).is_none()) => Err(CredentialsError::NoKeys),
             None => {
                 let part = |name: &'static str| given(name).ok_or(CredentialsError::Missing(name));
-                let installation = part("github_app_installation_id")?;
                 Ok(Self::App {
-                    issuer: AppIssuer(part("github_app_id")?.expose().to_owned()),
-                    installation_id: installation.expose().parse().map_err(|_| CredentialsError::InstallationId)?,
-                    private_key: part("github_app_private_key")?,
+                    issuer: AppIssuer(part(APP[0])?.to_owned()),
+                    installation_id: part(APP[1])?.parse().map_err(|_| CredentialsError::InstallationId)?,
+                    private_key: Secret::new(part(APP[2])?),
                 })
             }
         }
@@ -179,9 +184,17 @@ mod tests {
             Credentials::from_secret(&data(&app[..2])),
             Err(CredentialsError::Missing("github_app_private_key"))
         ));
-        assert!(matches!(Credentials::from_secret(&data(&[])), Err(CredentialsError::Missing("github_token"))));
+        assert!(matches!(Credentials::from_secret(&data(&[("token", "t")])), Err(CredentialsError::NoKeys)));
+        let empty = [&app[..], &[("github_token", " \n")]].concat();
+        assert!(
+            matches!(Credentials::from_secret(&data(&empty)), Ok(Credentials::App { .. })),
+            "a key that was emptied"
+        );
+        let leftover = [("github_token", "t"), app[1]];
+        assert!(matches!(Credentials::from_secret(&data(&leftover)), Ok(Credentials::Token(_))));
         let odd = [app[0], ("github_app_installation_id", "x"), app[2]];
-        assert!(matches!(Credentials::from_secret(&data(&odd)), Err(CredentialsError::InstallationId)));
+        let odd = Credentials::from_secret(&data(&odd)).unwrap_err();
+        assert_eq!(odd.to_string(), "`github_app_installation_id` is not a number", "what it is, is not shown");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use removal::Removal;
 
 use crate::causes::in_one_line;
 use crate::controller::{Observer, Order, RunnerPhase, ScaleSetController, ScaleSetStatus, Shared, Specification};
-use crate::engine::Engine;
+use crate::engine::{Engine, Owner};
 use crate::github::ActionsService;
 
 /// Serves scale sets.
@@ -254,10 +254,10 @@ impl Operator {
         }
     }
 
-    /// Whether there are live runners that no controller looks after, of scale sets like these.
-    pub fn has_unclaimed(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+    /// Whether there are such live runners that no controller looks after.
+    pub fn has_unclaimed(&self, is_meant: impl Fn(&Owner) -> bool) -> bool {
         let runners = self.observer.unclaimed();
-        runners.iter().any(|runner| is_meant(&runner.owner.scale_set) && !runner.phase.has_ended())
+        runners.iter().any(|runner| is_meant(&runner.owner) && !runner.phase.has_ended())
     }
 
     /// Stops serving a resource without taking anything out, as if the process had died.

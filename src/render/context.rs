@@ -276,8 +276,9 @@ fn certificate_authority(scale_set: &ScaleSet, name: &str) -> Value {
     }
 }
 
-/// The label of a URL that scale sets are registered at. Short enough, long enough that two URLs of one user never meet.
+/// The label of a URL that scale sets are registered at, the same for each spelling (`scale-set-protocol.md` 1). Short enough, long
+/// enough that two URLs of one user never meet.
 pub fn config_url_hash(url: &str) -> String {
     let normalised = url.trim_matches('/').to_ascii_lowercase();
-    short_hash(&normalised, 6)
+    short_hash(&normalised.replacen("://www.github.com/", "://github.com/", 1), 6)
 }

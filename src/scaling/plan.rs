@@ -116,7 +116,8 @@ pub fn plan(
         look_after(runner, limits, now, &mut plan);
     }
     remove_surplus(runners, limits, surplus_since, now, &mut plan);
-    create(runners, plan.wanted.saturating_sub(covering), limits, creation, now, &mut plan);
+    let is_on_trial = runners.iter().any(|runner| is_on_trial(runner, demand.heard_at, now));
+    create(runners, plan.wanted.saturating_sub(covering), limits, (creation, is_on_trial), now, &mut plan);
     plan
 }
 
@@ -137,6 +138,10 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
         (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, Job::Completed { at }) => {
             plan.remove_at(runner, Reason::Hung, after(at, timers.completed), now);
         }
+        // Only we give one up that has not come up yet.
+        (Stage::Starting, Job::None) if runner.registration.is_gone() => {
+            plan.remove_at(runner, Reason::Ghost, now, now);
+        }
         (Stage::Starting, Job::None) => {
             plan.remove_at(runner, Reason::NotStarted, after(runner.created_at, timers.start), now);
         }
@@ -148,17 +153,23 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
             look_after_idle(runner, since, limits, now, plan);
         }
         (Stage::Unknown, Job::None) => look_after_unseen(runner, limits, now, plan),
-        // A busy runner is never touched, nor one on its way in or out.
-        (
-            Stage::Running { .. }
-            | Stage::Starting
-            | Stage::Doubtful
-            | Stage::Unknown
-            | Stage::Creating
-            | Stage::Removing { .. },
-            _,
-        ) => {}
+        (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, Job::Running) => {
+            look_after_busy(runner, limits, now, plan);
+        }
+        // One on its way in or out is not touched.
+        (Stage::Creating | Stage::Removing { .. }, _) => {}
     }
+}
+
+/// A busy runner is never touched. GitHub is asked now and then whether it still is: the message that says otherwise may have
+/// been lost, and no further job would ever come to it.
+fn look_after_busy(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan) {
+    let asked_at = match runner.registration {
+        Registration::Asking | Registration::Gone { .. } | Registration::GivenUp => return,
+        Registration::NotAsked => runner.created_at,
+        Registration::Online { at } | Registration::Offline { at } => at,
+    };
+    plan.ask_at(runner, after(asked_at, limits.timers.idle), now);
 }
 
 /// GitHub is asked when a runner should be online, and now and then from there on: registrations vanish (5.9).
@@ -167,6 +178,7 @@ fn look_after_idle(runner: &Runner, since: Timestamp, limits: &Limits, now: Time
     match runner.registration {
         // The end of a short job may have been heard of by GitHub alone: it gets the time to wind down.
         Registration::Gone { at } => plan.remove_at(runner, Reason::Ghost, after(at, limits.timers.completed), now),
+        Registration::GivenUp => plan.remove_at(runner, Reason::Ghost, now, now),
         Registration::Offline { at } if at >= online_by => plan.remove_at(runner, Reason::NotOnline, now, now),
         Registration::NotAsked => plan.ask_at(runner, online_by, now),
         Registration::Offline { at } => plan.ask_at(runner, online_by.max(after(at, Duration::from_secs(1))), now),
@@ -185,8 +197,10 @@ fn look_after_unseen(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mu
         Registration::Online { at } => plan.ask_at(runner, after(at, AGAIN), now),
         Registration::Offline { .. } => plan.remove_at(runner, Reason::NotOnline, now, now),
         // Who drains wants nothing to stay, and may be told that its node is back.
-        Registration::Gone { .. } if limits.draining => plan.remove_at(runner, Reason::Ghost, now, now),
-        Registration::Asking | Registration::Gone { .. } => {}
+        Registration::Gone { .. } | Registration::GivenUp if limits.draining => {
+            plan.remove_at(runner, Reason::Ghost, now, now);
+        }
+        Registration::Asking | Registration::Gone { .. } | Registration::GivenUp => {}
     }
 }
 
@@ -203,7 +217,7 @@ fn remove_surplus(runners: &[Runner], limits: &Limits, since: Option<Timestamp>,
     // One that is given up already is no surplus.
     let is_idle = |runner: &&Runner| {
         runner.job == Job::None
-            && !matches!(runner.registration, Registration::Gone { .. })
+            && !runner.registration.is_gone()
             && matches!(runner.stage, Stage::Starting | Stage::Running { .. } | Stage::Unknown)
     };
     let mut idle: Vec<&Runner> = runners.iter().filter(is_idle).collect();
@@ -213,7 +227,15 @@ fn remove_surplus(runners: &[Runner], limits: &Limits, since: Option<Timestamp>,
     }
 }
 
-fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation, now: Timestamp, plan: &mut Plan) {
+/// `creation` says whether runners may be created, and whether one is on trial.
+fn create(
+    runners: &[Runner],
+    needed: u32,
+    limits: &Limits,
+    (creation, is_on_trial): (&Creation, bool),
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     if needed == 0 {
         return;
     }
@@ -226,9 +248,8 @@ fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation,
     match creation {
         Creation::Free => {}
         Creation::OneAtATime => {
-            let on_trial = runners.iter().any(is_on_trial);
-            if plan.create > u32::from(!on_trial) {
-                plan.create = u32::from(!on_trial);
+            if plan.create > u32::from(!is_on_trial) {
+                plan.create = u32::from(!is_on_trial);
                 plan.waiting = Some(Waiting::Trial);
             }
         }
@@ -249,8 +270,12 @@ fn create(runners: &[Runner], needed: u32, limits: &Limits, creation: &Creation,
 }
 
 /// Whether it is not known yet if a runner works: it is on its way, or it has ended and the news of a job may come.
-fn is_on_trial(runner: &Runner) -> bool {
-    let on_its_way = matches!(runner.stage, Stage::Creating | Stage::Starting | Stage::Doubtful | Stage::Ended { .. });
+fn is_on_trial(runner: &Runner, heard_at: Option<Timestamp>, now: Timestamp) -> bool {
+    let on_its_way = match runner.stage {
+        Stage::Creating | Stage::Starting | Stage::Doubtful => !runner.registration.is_gone(),
+        Stage::Ended { .. } => !runner.has_settled(heard_at, now),
+        Stage::Running { .. } | Stage::Unknown | Stage::Removing { .. } => false,
+    };
     on_its_way && runner.job == Job::None
 }
 

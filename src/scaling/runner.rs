@@ -109,8 +109,17 @@ pub enum Registration {
         /// When that was said.
         at: Timestamp,
     },
+    /// It does not exist any more: we had GitHub remove it.
+    GivenUp,
     /// GitHub is being asked.
     Asking,
+}
+
+impl Registration {
+    /// Whether it is known not to exist any more, for whatever reason.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::GivenUp)
+    }
 }
 
 impl Runner {
@@ -120,7 +129,7 @@ impl Runner {
         match (self.job, self.stage) {
             (Job::Completed { .. }, _) => false,
             // Given up by us, or a ghost: it polls for ever and gets nothing.
-            (Job::None, _) if matches!(self.registration, Registration::Gone { .. }) => false,
+            (Job::None, _) if self.registration.is_gone() => false,
             (_, Stage::Ended { at, code, .. }) => {
                 // A service that is slow or away has not told the end of the job either.
                 let unheard = code == Some(0) && heard_at.is_none_or(|heard_at| heard_at < at);
@@ -145,6 +154,11 @@ impl Runner {
     /// Whether a process of it may be alive.
     pub(super) fn may_be_alive(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// Whether its container has ended and all news of it are here: what its end means can be told.
+    pub fn has_settled(&self, heard_at: Option<Timestamp>, now: Timestamp) -> bool {
+        matches!(self.stage, Stage::Ended { .. }) && !self.covers_a_job(heard_at, now)
     }
 
     /// Whether nothing is left to do or to wait for: the record can go.

@@ -62,6 +62,8 @@ async fn what_is_left(_: Arc<Cluster>) {
     let mut user = Command::new("/bin/sh");
     user.args(["-c", "read -r _"]).arg(&left[0]).stdin(Stdio::piped());
     let mut user = user.spawn().expect("it starts");
+    // It has no command line before it has begun.
+    until("the process", || folder::users(&left[0]).contains(&user.id()).then_some(())).await;
     folder::kill_users(&left[0]);
     assert_eq!(user.wait().expect("it ends").signal(), Some(9));
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::simulated::Manner;
+use crate::user::User;
 use crate::world::{TOKEN, World, find};
 use crate::{Cluster, Trials};
 
@@ -335,6 +336,9 @@ async fn an_api_server_that_restarts(_: Arc<Cluster>) {
     let _operator = world.operator();
     world.apply("ws", &json!({"maxRunners": 100})).await;
     world.condition("ws", "Ready", "True").await;
+    let user = User::of(&world.cluster.control_plane);
+    let _watching = user.start(&["status", "--watch", "-n", &world.namespace], "watched");
+    world.until("the watch's first line", |_| user.text("watched").contains("ws ")).await;
     let jobs = world.queue("ws", 100, "sleep 1");
     world.until("the first jobs", |world| running(world) > 5).await;
     world.cluster.control_plane.stop_api_server().await;
@@ -345,6 +349,10 @@ async fn an_api_server_that_restarts(_: Arc<Cluster>) {
     world.cluster.control_plane.expire_watches().await;
     world.until_jobs_end().await;
     world.assert_each_ran_once(&more);
+    // Who watches goes on as well.
+    world.apply("later", &json!({"maxRunners": 1})).await;
+    world.until("the watch's next line", |_| user.text("watched").contains("later ")).await;
+    world.delete("later").await;
     world.delete("ws").await;
     world.assert_nothing_left().await;
 }

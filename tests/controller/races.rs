@@ -191,7 +191,7 @@ async fn a_runner_that_hangs_after_its_job_is_taken_out_and_its_slot_is_free_aga
     assert_eq!(world.engine.created(), 2);
 }
 
-/// Guard: `self.failures.failed` in `close_records`, `controller/serve.rs`: backoff and budget.
+/// Guard: `self.failures.failed` in `judge_ends`, `controller/serve.rs`: backoff and budget.
 #[tokio::test(start_paused = true)]
 async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
     let world = World::new(&Wish::default(), Manner { exits_at_once: Some(0), ..Manner::default() });
@@ -204,6 +204,93 @@ async fn runners_that_exit_with_0_and_without_a_job_are_no_hot_loop() {
     assert!(status.reasons.iter().any(|reason| reason.contains("exit code 0 and without a job")), "{status:?}");
     world.simulator.advance(Duration::from_hours(24));
     world.end(&mut operator).await;
+}
+
+/// A node that does not end what it has: every pod stays, whatever it is told.
+fn pods_stay() -> Faults {
+    Faults::new(|call, _| {
+        let error = EngineError::Failed { call: call.words(), message: "its node is away".to_owned() };
+        let fails = call == Call::RemovePod;
+        if fails { Fault { outcome: Outcome::FailsBefore(error), ..Fault::default() } } else { Fault::default() }
+    })
+}
+
+/// Guard: `has_settled` in `judge_ends`, `controller/serve.rs`: what a runner's end says is learnt although its pod stays.
+#[tokio::test(start_paused = true)]
+async fn runners_that_fail_are_no_hot_loop_although_their_pods_stay() {
+    let world = World::new(&Wish::default(), Manner { exits_at_once: Some(1), ..Manner::default() });
+    world.engine.set_faults(pods_stay());
+    let mut operator = world.start();
+    world.queue(5, "sleep 5");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let created = world.engine.created();
+    assert!((6..=25).contains(&created), "{created} runners in an hour");
+    world.engine.set_faults(Faults::none());
+    world.simulator.advance(Duration::from_hours(24));
+    world.end(&mut operator).await;
+}
+
+/// Guard: `has_settled` in `is_on_trial`, `scaling/plan.rs`: a pod that stays is on trial no longer.
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_a_failed_runner_that_stays_does_not_keep_others_from_being_tried() {
+    let bad = Manner { exits_at_once: Some(1), only_first: Some(3), ..Manner::default() };
+    let world = World::new(&Wish::default(), bad);
+    world.engine.set_faults(pods_stay());
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    let started = tokio::time::Instant::now();
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_mins(2), "the job waited: {:?}", started.elapsed());
+    world.engine.set_faults(Faults::none());
+    world.until("the end of what stayed", &operator, |world| world.engine.objects().is_empty()).await;
+    world.end(&mut operator).await;
+}
+
+/// Guard: `Registration::GivenUp` in `look_after_idle` and `look_after`, `scaling/plan.rs`: what GitHub has given up already is
+/// tried again as soon as it may be, not when a timer for those that live says so.
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_was_given_up_goes_as_soon_as_its_engine_answers() {
+    let world =
+        World::new(&Wish { max: 1, ..Wish::default() }, first(&Manner { never_online: true, ..Manner::default() }));
+    let mut operator = world.start();
+    world.queue(1, "sleep 5");
+    world.until("its runner", &operator, |world| world.engine.alive().len() == 1).await;
+    world.engine.set_faults(pods_stay());
+    let specification = specification(&Wish { max: 1, more: "  runAsRoot: true\n", ..Wish::default() });
+    operator.apply(vec![Desired { specification, ..world.desired() }], Order::Drain);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.engine.set_faults(Faults::none());
+    let started = tokio::time::Instant::now();
+    world.until_jobs_end(&operator).await;
+    assert!(started.elapsed() < Duration::from_mins(1), "the job waited: {:?}", started.elapsed());
+    world.end(&mut operator).await;
+}
+
+/// Guard: `vanished` in `controller/observer.rs`: what is left of a runner of no one goes although its pod went by itself.
+#[tokio::test(start_paused = true)]
+async fn what_a_runner_of_no_one_leaves_is_taken_away_when_its_pod_is_gone() {
+    let world = World::new(&Wish::default(), Manner::default());
+    let mut operator = world.start();
+    world.queue(1, "sleep 3600");
+    let busy = |world: &World| world.jobs()[0]["startedAt"].is_string();
+    world.until("the job", &operator, busy).await;
+    let runner = world.engine.alive().remove(0);
+    // The sweeps of the start are over.
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    // Its file is gone: the busy runner is left to itself.
+    operator.apply(Vec::new(), Order::Drain);
+    world.until("the end of its controller", &operator, |_| !operator.report().unclaimed.is_empty()).await;
+    world.engine.set_faults(Faults::new(|call, _| {
+        let error = EngineError::Failed { call: call.words(), message: "the API server restarts".to_owned() };
+        let fails = call == Call::RemoveSecret;
+        if fails { Fault { outcome: Outcome::FailsBefore(error), ..Fault::default() } } else { Fault::default() }
+    }));
+    world.engine.lose(&runner);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.engine.objects(), [format!("secret/{runner}")]);
+    world.engine.set_faults(Faults::none());
+    world.until("the end of its secret", &operator, |world| world.engine.objects().is_empty()).await;
+    operator.end(Order::Drain).await;
 }
 
 /// Guard: `Verdict::Hopeless` in `verdict`, `controller/record.rs`.

@@ -1,6 +1,6 @@
 //! What a leader keeps of one resource, from its first sight until it is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::wanted::{Fault, Prepared};
 use crate::controller::Specification;
 use crate::github::ActionsService;
 use crate::operator::Desired;
+use crate::render::config_url_hash;
 use crate::scaling::Limits;
 
 /// What is kept of a resource.
@@ -46,7 +47,31 @@ pub(super) enum Removal {
     Done,
 }
 
+/// What resources name, and have at GitHub.
+pub(super) struct Claims {
+    /// Places and names.
+    pub(super) named: BTreeSet<(String, String)>,
+    /// By uid: the place, if it is known, and ids.
+    pub(super) ids: Vec<(String, Option<String>, BTreeSet<i64>)>,
+}
+
+impl Claims {
+    /// Whether a scale set that a resource had is another one's: that names it, or has its id, also while that cannot be served.
+    pub(super) fn is_anothers(&self, uid: &str, case: &Case, name: &str, id: i64) -> bool {
+        let place = case.place();
+        let is_here = |other: &Option<String>| other.is_none() || place.is_none() || *other == place;
+        let name = name.to_lowercase();
+        self.named.iter().any(|(other, named)| *named == name && is_here(&Some(other.clone())))
+            || self.ids.iter().any(|(other, at, ids)| other != uid && is_here(at) && ids.contains(&id))
+    }
+}
+
 impl Case {
+    /// Where it registers, as labels have it; `None` if no spec of it was good so far.
+    pub(super) fn place(&self) -> Option<String> {
+        self.good.as_ref().map(|good| config_url_hash(&good.service.config_url))
+    }
+
     /// Whether a former leader registered a scale set of this name for it.
     pub(super) fn is_registered(&self, scale_set: &str) -> bool {
         self.resource.status.instances.iter().any(|instance| instance.name == scale_set)

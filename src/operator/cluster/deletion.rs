@@ -8,7 +8,7 @@ use kube::api::{Api, DynamicObject};
 use kube::runtime::events::EventType;
 use tokio::time::{Instant, sleep};
 
-use super::case::Removal;
+use super::case::{Case, Claims, Removal};
 use super::leader::{AGAIN, Done, Leader};
 use super::removal::{self, Outcome};
 use super::resource::Resource;
@@ -42,9 +42,11 @@ impl Leader {
                 self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
             } else {
                 let since = *case.removing_since.get_or_insert(now);
-                let is_alive = operator.has_unclaimed(|scale_set| case.is_registered(scale_set));
-                let in_time = case.may_be_registered() && now.duration_since(since) < self.settings.removal_limit;
-                if is_alive || in_time {
+                let in_time = now.duration_since(since) < self.settings.removal_limit;
+                // Nobody can ask GitHub about them: whoever is known to have got a job may still have it.
+                let is_alive = operator
+                    .has_unclaimed(|runner| case.is_registered(&runner.scale_set) && (in_time || runner.job.is_some()));
+                if is_alive || in_time && case.may_be_registered() {
                     // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
                     case.removal = Removal::Pausing(now + AGAIN);
                     self.tasks.spawn(look_again());
@@ -60,10 +62,11 @@ impl Leader {
 
     /// A removal has ended: the resource goes, or it is tried again while there is time.
     pub(super) fn removed(&mut self, uid: &str, outcome: Outcome) {
+        let claims = self.claims();
         let Some(case) = self.cases.get_mut(uid) else { return };
         let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
         let left = match outcome {
-            Outcome::Gone => None,
+            Outcome::Gone => not_taken_out(uid, case, &claims),
             Outcome::Left(left) if !out_of_time => {
                 tracing::warn!(resource = case.resource.key(), ?left, "not everything is taken out yet");
                 case.removal = Removal::Pausing(Instant::now() + AGAIN);
@@ -99,6 +102,14 @@ impl Leader {
             take_finalizer_away(api, resource).await
         });
     }
+}
+
+/// Scale sets that its spec did not name any more, and that could not be taken out before it was deleted.
+fn not_taken_out(uid: &str, case: &Case, claims: &Claims) -> Option<String> {
+    let left = case.ids.scale_sets().into_iter().filter(|(name, id)| !claims.is_anothers(uid, case, name, *id));
+    let words =
+        left.map(|(name, id)| format!("{name}: the scale set (id {id}) stays at GitHub: it was not taken out in time"));
+    Some(words.collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty())
 }
 
 /// What is left of a scale set that could not be taken out in time.

@@ -13,8 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use super::case::{Case, Removal};
-use super::credentials::credentials;
+use super::case::{Case, Claims, Removal};
 use super::deletion::look_again;
 use super::memory::Ids;
 use super::publish::{self, Publisher};
@@ -27,7 +26,9 @@ use super::{Settings, finalizer};
 use crate::causes;
 use crate::controller::{Order, Shared, Slots};
 use crate::engine::kubernetes::Scope;
-use crate::github::{ActionsService, ConfigUrl, ConfigUrlOptions, HttpOptions, Identity, counted, over_http};
+use crate::github::{
+    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, HttpOptions, Identity, counted, over_http,
+};
 use crate::operator::{Desired, Handle, Operator};
 
 /// A removal that failed, or a finalizer that could not be written, is tried again after this.
@@ -278,16 +279,12 @@ impl Leader {
     /// Takes out what no resource names any more.
     fn take_out_dropped(&mut self) {
         let now = Instant::now();
-        let named = self.reader.names();
+        let claims = self.claims();
         let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: Vec<(String, BTreeSet<i64>)> =
-            self.cases.iter().map(|(uid, case)| (uid.clone(), case.ids.scale_sets().into_values().collect())).collect();
         for (uid, case) in self.cases.iter_mut().filter(|(_, case)| case.was_served && case.removal == Removal::No) {
             let Some(service) = case.good.as_ref().and_then(|good| self.services.get(&good.service)) else { continue };
             for (name, id) in case.dropped() {
-                let has_it = |(other, ids): &(String, BTreeSet<i64>)| other != uid && ids.contains(&id);
-                // One that another resource names is that one's, also while that cannot be served.
-                if named.contains(&name.to_lowercase()) || others.iter().any(has_it) {
+                if claims.is_anothers(uid, case, &name, id) {
                     continue;
                 }
                 let Some(dropped) = case.to_take_out(&name, service) else { continue };
@@ -302,6 +299,13 @@ impl Leader {
         }
     }
 
+    /// What all resources name, and have at GitHub.
+    pub(super) fn claims(&self) -> Claims {
+        let have =
+            |(uid, case): (&String, &Case)| (uid.clone(), case.place(), case.ids.scale_sets().into_values().collect());
+        Claims { named: self.reader.names(), ids: self.cases.iter().map(have).collect() }
+    }
+
     /// The clients that are still wanted, each with the credentials that its Secret holds now: a resource whose new spec is
     /// wrong goes on with the last good one, but not with the credentials of then.
     fn renewed_services(&mut self) -> BTreeMap<ServiceKey, ActionsService> {
@@ -311,7 +315,7 @@ impl Leader {
         for key in wanted {
             let Some(service) = self.services.remove(key) else { continue };
             let fresh = match (&key.secret, self.references.look_up(&key.secret)) {
-                (Reference::Secret { name, .. }, Lookup::Found(data)) => credentials(name, &data).ok(),
+                (Reference::Secret { .. }, Lookup::Found(data)) => Credentials::from_secret(&data).ok(),
                 _ => None,
             };
             if fresh.is_some_and(|fresh| service.renew_credentials(fresh)) {

@@ -6,7 +6,6 @@
 mod admin;
 mod case;
 mod conditions;
-mod credentials;
 mod deletion;
 mod finalizer;
 mod leader;
@@ -18,6 +17,7 @@ mod removal;
 mod resource;
 mod resources;
 mod wanted;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;

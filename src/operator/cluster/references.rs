@@ -6,17 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
 use kube::Client;
 use kube::api::Api;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{Config, Event};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::causes;
+use super::watch::Watch;
 use crate::secret::Secret;
 
 /// An object that a spec names.
@@ -116,11 +114,10 @@ async fn follow<K>(
 ) where
     K: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(api, watcher::Config::default().fields(&format!("metadata.name={name}"))).default_backoff();
-    tokio::pin!(events);
+    let mut watch = Watch::new(api, Config::default().fields(&format!("metadata.name={name}")));
     let mut found = Lookup::Missing;
-    while let Some(event) = events.next().await {
-        let next = match event {
+    loop {
+        let next = match watch.next().await {
             Ok(Event::Init) => {
                 found = Lookup::Missing;
                 continue;
@@ -132,14 +129,14 @@ async fn follow<K>(
             Ok(Event::InitDone) => found.clone(),
             Ok(Event::Apply(object)) => Lookup::Found(Arc::new(data(object))),
             Ok(Event::Delete(_)) => Lookup::Missing,
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), name, error = causes::in_one_line(&error), "cannot watch");
+            Err(words) => {
+                tracing::warn!(kind = %K::kind(&()), name, error = words, "cannot watch");
                 let mut known = locked(&known);
                 // What was read stays good while the API server is away.
                 if matches!(*known, Lookup::Pending | Lookup::Refused(_)) {
-                    let words = Lookup::Refused(causes::in_one_line(&error));
-                    if *known != words {
-                        *known = words;
+                    let refused = Lookup::Refused(words);
+                    if *known != refused {
+                        *known = refused;
                         bell.notify_one();
                     }
                 }

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use futures::StreamExt;
 use kube::api::{Api, DynamicObject};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{Config, Event};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::resource::Resource;
-use crate::causes;
+use super::watch::Watch;
+
+/// A watch that goes on where it broke off says nothing until something happens: trouble that did not come again within the
+/// longest wait between attempts, and the time that one may take, is over.
+const STALE: Duration = Duration::from_mins(2);
 
 /// The resources as they are. Clones are the same ones.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +28,7 @@ struct Known {
     /// Being listed anew.
     listed: BTreeMap<String, Resource>,
     is_complete: bool,
-    trouble: Option<String>,
+    trouble: Option<(String, Instant)>,
 }
 
 impl Resources {
@@ -36,31 +40,30 @@ impl Resources {
 
     /// Why they cannot be watched, if they cannot.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.locked().trouble.clone()
+        let known = self.locked();
+        known.trouble.as_ref().filter(|(_, at)| at.elapsed() < STALE).map(|(words, _)| words.clone())
     }
 
     /// Watches until it is dropped.
     pub(super) async fn follow(self, api: Api<DynamicObject>, bell: Arc<Notify>) {
-        let events = watcher(api, watcher::Config::default()).default_backoff();
-        tokio::pin!(events);
-        while let Some(event) = events.next().await {
-            if self.learn(event) {
+        let mut watch = Watch::new(api, Config::default());
+        loop {
+            if self.learn(watch.next().await) {
                 bell.notify_one();
             }
         }
     }
 
     /// True if anything changed that serving depends on.
-    fn learn(&self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
+    fn learn(&self, event: Result<Event<DynamicObject>, String>) -> bool {
         let mut known = self.locked();
         let event = match event {
             Ok(event) => event,
-            Err(error) => {
-                let words = causes::in_one_line(&error);
-                if known.trouble.as_ref() != Some(&words) {
+            Err(words) => {
+                if known.trouble.as_ref().is_none_or(|(before, _)| *before != words) {
                     tracing::warn!(error = words, "the RunnerScaleSets cannot be watched");
                 }
-                known.trouble = Some(words);
+                known.trouble = Some((words, Instant::now()));
                 return false;
             }
         };
@@ -97,5 +100,23 @@ impl Resources {
 
     fn locked(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_that_does_not_come_again_is_over() {
+        let resources = Resources::default();
+        resources.learn(Err("the connection was reset".to_owned()));
+        assert_eq!(resources.trouble().as_deref(), Some("the connection was reset"));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        resources.learn(Err("the connection was refused".to_owned()));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(resources.trouble().as_deref(), Some("the connection was refused"));
+        tokio::time::advance(STALE).await;
+        assert_eq!(resources.trouble(), None);
     }
 }

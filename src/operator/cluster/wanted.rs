@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::credentials::credentials;
 use super::references::{Lookup, Reference};
 use super::resource::Resource;
 use crate::causes;
@@ -111,11 +110,18 @@ impl Reader {
         verdicts
     }
 
-    /// Names of scale sets that any readable spec asks for, wherever, in lower case.
-    pub(super) fn names(&self) -> BTreeSet<String> {
+    /// The scale sets that any readable spec asks for: the place ([`config_url_hash`]), and the name in lower case.
+    pub(super) fn names(&self) -> BTreeSet<(String, String)> {
         let read = self.known.values().filter_map(|known| known.read.as_ref().ok());
-        let scale_sets = read.flat_map(|(_, validated)| validated.scale_set.instances());
-        scale_sets.map(|instance| instance.name.to_lowercase()).collect()
+        let scale_sets = read.flat_map(|(_, validated)| {
+            let place = config_url_hash(validated.scale_set.config_url.as_deref().unwrap_or_default());
+            validated
+                .scale_set
+                .instances()
+                .into_iter()
+                .map(move |instance| (place.clone(), instance.name.to_lowercase()))
+        });
+        scale_sets.collect()
     }
 
     /// Resources that cannot be served together with an older one.
@@ -289,8 +295,8 @@ fn prepared(
 ) -> Result<Prepared, Fault> {
     let scale_set = &validated.scale_set;
     let (secret, data) = found.data(Part::Credentials)?;
-    let name = scale_set.config_secret.as_deref().unwrap_or_default();
-    let credentials = credentials(name, data).map_err(|error| Fault::new("CredentialsUnusable", error.to_string()))?;
+    let unusable = |error| Fault::new("CredentialsUnusable", format!("the {secret}: {error}"));
+    let credentials = Credentials::from_secret(data).map_err(unusable)?;
     let certificate_authority = match &scale_set.certificate_authority {
         None => None,
         Some(CertificateAuthority::Inline(pem)) => Some(pem.clone()),
@@ -363,7 +369,8 @@ mod tests {
     fn a_name_at_one_place_is_one_resources_however_the_place_is_spelled() {
         let mut reader = Reader::new("test".to_owned());
         let here = resource("1", "a", "https://github.com/acme");
-        for (url, is_the_same) in [("https://github.com/Acme/", true), ("https://github.com/other", false)] {
+        let same = ["https://github.com/Acme/", "https://www.github.com/acme"].map(|url| (url, true));
+        for (url, is_the_same) in same.into_iter().chain([("https://github.com/other", false)]) {
             reader.read(&[here.clone(), resource("2", "b", url)]);
             let verdicts = reader.judge(|_| Lookup::Missing);
             let fault = |uid: &str| match &verdicts[uid] {

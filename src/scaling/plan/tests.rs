@@ -137,6 +137,8 @@ fn runners_that_do_not_come_up_or_do_not_end_are_removed_by_their_timers() {
     let asked = |seconds_ago: i64| Registration::Offline { at: at(NOW - seconds_ago) };
     for (runner, expected) in [
         (old(Stage::Starting, Job::None, Registration::NotAsked), Some(Reason::NotStarted)),
+        (old(Stage::Starting, Job::None, Registration::GivenUp), Some(Reason::Ghost)),
+        (old(long_ago, Job::None, Registration::GivenUp), Some(Reason::Ghost)),
         (old(long_ago, Job::None, asked(5)), Some(Reason::NotOnline)),
         (old(long_ago, Job::None, Registration::Gone { at: at(NOW - 180) }), Some(Reason::Ghost)),
         (old(long_ago, Job::None, Registration::Gone { at: at(NOW - 179) }), None),
@@ -170,6 +172,18 @@ fn github_is_asked_about_an_idle_runner_when_it_should_be_online_and_now_and_the
 }
 
 #[test]
+fn github_is_asked_now_and_then_whether_a_busy_runner_still_is() {
+    for stage in [running(), Stage::Starting, Stage::Doubtful, Stage::Unknown] {
+        let busy = |registration| Runner { registration, ..runner("a", stage, Job::Running) };
+        let decide = |registration| decide(jobs(1), &[busy(registration)], &limits(0, 4));
+        assert_eq!(decide(Registration::NotAsked).wake_at, Some(at(NOW + 540)), "ten minutes old");
+        assert_eq!(decide(Registration::Online { at: at(NOW - 600) }).ask, ["a"]);
+        assert_eq!(decide(Registration::Offline { at: at(NOW - 599) }).wake_at, Some(at(NOW + 1)));
+        assert_eq!(decide(Registration::Asking).ask.len(), 0);
+    }
+}
+
+#[test]
 fn an_idle_runner_that_cannot_be_seen_covers_a_job_only_as_long_as_github_sees_it() {
     let unseen = |registration| Runner { registration, ..runner("a", Stage::Unknown, Job::None) };
     let decide = |registration| decide(jobs(1), &[unseen(registration)], &limits(0, 4));
@@ -200,6 +214,9 @@ fn after_failures_one_runner_at_a_time_shows_whether_things_are_well() {
     assert_eq!(decide(&[], Creation::OneAtATime).create, 1);
     let trial = [runner("a", Stage::Starting, Job::None)];
     assert_eq!(decide(&trial, Creation::OneAtATime).create, 0);
+    let stays = |seconds_ago| Stage::Ended { at: at(NOW - seconds_ago), code: Some(1), remains: Remains::PodGoing };
+    assert_eq!(decide(&[runner("a", stays(1), Job::None)], Creation::OneAtATime).create, 0, "news may be under way");
+    assert_eq!(decide(&[runner("a", stays(2), Job::None)], Creation::OneAtATime).create, 1, "only its pod is left");
     let backoff = decide(&[], Creation::NotBefore(at(NOW + 20)));
     assert_eq!((backoff.create, backoff.wake_at), (0, Some(at(NOW + 20))));
     assert_eq!(decide(&[], Creation::Stopped(String::new())).create, 0);
@@ -225,6 +242,7 @@ fn any_runners() -> impl Strategy<Value = Vec<Runner>> {
     let job = prop_oneof![Just(Job::None), Just(Job::Running), past().prop_map(|at| Job::Completed { at })];
     let registration = prop_oneof![
         Just(Registration::NotAsked),
+        Just(Registration::GivenUp),
         past().prop_map(|at| Registration::Gone { at }),
         Just(Registration::Asking),
         past().prop_map(|at| Registration::Online { at }),
@@ -273,7 +291,7 @@ proptest! {
             prop_assert!(ended || runner.job != Job::Running, "a busy runner is never removed: {runner:?}");
             let on_its_way = matches!(runner.stage, Stage::Creating | Stage::Removing { .. });
             prop_assert!(!on_its_way, "no removal of what is on its way");
-            let gone = matches!(runner.registration, Registration::Gone { .. });
+            let gone = runner.registration.is_gone();
             prop_assert!(ended || gone || runner.job != Job::None || removal.reason.asks_github_first());
             idle_removed += u32::from(removal.reason == Reason::Surplus);
         }
