@@ -445,6 +445,10 @@ fn what_could_not_be_served_is_not_written_and_the_flag_is_named() {
         assert_eq!(refused.code, Some(1));
         assert!(refused.stderr.contains("was given a token") && !refused.stderr.contains(TOKEN), "{}", refused.stderr);
     }
+    let url = format!("https://{TOKEN}@github.com/acme");
+    let refused = user.deskrun(&["add", "metal", "--repository", &url, "--pat-env", "TOKEN"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("--repository") && !refused.stderr.contains(TOKEN), "{}", refused.stderr);
     let named = user.deskrun(&["add", "../metal", "--repository", "https://github.com/acme", "--pat-env", "TOKEN"]);
     assert_eq!(named.code, Some(1));
     assert!(named.stderr.contains("`NAME ../metal`"), "{}", named.stderr);

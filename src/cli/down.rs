@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 pub(super) use self::judge::{gone, leads};
 use super::cluster::{Cluster, ClusterArguments};
-use super::installed::{Installed, Scope, installed};
-use super::objects::{api, delete, plain, shown};
-use super::resource::made_for;
+use super::installed::{Installed, Scope, elsewhere, installed};
+use super::objects::{api, delete, get, plain, shown};
+use super::resource::{MANAGED_BY, made_for};
 use super::scale_sets::{Found, list, scale_sets};
 use super::simulator::duration;
 use super::up::{DEFAULT_NAMESPACE, NAME, until};
@@ -49,9 +49,18 @@ impl Down {
         let cluster = self.cluster.connect().await?;
         let installed = installed(&cluster, &self.operator_namespace).await?;
         let namespace = self.served(&cluster, installed.as_ref())?;
+        let scope = Scope::of(namespace.as_deref());
+        let installed = match installed {
+            Some(installed) => Some(installed),
+            None => elsewhere(&cluster, &scope).await?,
+        };
+        let kept = installed.as_ref().and_then(|installed| self.keeps(installed, &scope));
+        if let (Some(words), None) = (&kept, &self.cluster.namespace) {
+            bail!("{words}: name the namespace whose scale sets shall go by `-n`, for the operator stays");
+        }
         let found = list(&cluster, namespace.as_deref()).await?;
         let held = found.iter().filter(|found| found.is_held()).count();
-        if held > 0 && !self.force && !self.operator_leads(&cluster).await? {
+        if held > 0 && !self.force && !self.operator_leads(&cluster, installed.as_ref()).await? {
             printer.note(
                 "error",
                 &format!(
@@ -74,13 +83,18 @@ impl Down {
             return Ok(1);
         }
         delete_made(&cluster, namespace.as_deref(), None, printer).await?;
-        let kept = installed.and_then(|installed| installed.is_not_ours(&Scope::of(namespace.as_deref())));
-        let kept = kept.map(|words| format!("deployment/{NAME} in {}: {words}", self.operator_namespace));
         match &kept {
             Some(words) => printer.note("kept", words)?,
             None => self.operator(&cluster, namespace, printer).await?,
         }
         if self.crds { self.definition(&cluster, kept, printer).await } else { Ok(0) }
+    }
+
+    /// Why an operator stays, if it does.
+    fn keeps(&self, installed: &Installed, scope: &Scope) -> Option<String> {
+        let is_elsewhere = !installed.is_in(&self.operator_namespace);
+        let words = installed.is_not_ours(scope).or(is_elsewhere.then(|| "it is elsewhere".to_owned()));
+        words.map(|words| format!("{}: {words}", installed.shown()))
     }
 
     /// The namespace that is meant; `None` for all of them. The operator's own arguments say so, unless the command line does.
@@ -97,9 +111,11 @@ impl Down {
         }
     }
 
-    async fn operator_leads(&self, cluster: &Cluster) -> anyhow::Result<bool> {
-        let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(&self.operator_namespace));
-        let lease = leases.get_opt(NAME).await.map_err(plain).context("cannot read the operator's lease")?;
+    async fn operator_leads(&self, cluster: &Cluster, installed: Option<&Installed>) -> anyhow::Result<bool> {
+        let usual = (self.operator_namespace.clone(), NAME.to_owned());
+        let (namespace, name) = installed.map_or(&usual, |installed| &installed.lease);
+        let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(namespace));
+        let lease = leases.get_opt(name).await.map_err(plain).context("cannot read the operator's lease")?;
         Ok(lease.is_some_and(|lease| leads(&lease.data, Timestamp::now())))
     }
 
@@ -141,15 +157,10 @@ impl Down {
         namespace: Option<String>,
         printer: &mut Printer<impl Write, impl Write>,
     ) -> anyhow::Result<()> {
-        let installation = Installation {
-            namespace: self.operator_namespace.clone(),
-            runner_namespace: namespace,
-            // It is deleted by its name.
-            image: String::new(),
-        };
-        let objects = installation.objects().map_err(|error| anyhow!("{}", error.message));
-        let objects = objects.context("the operator's objects cannot be read")?;
-        for object in objects.iter().rev() {
+        if namespace.is_some() {
+            self.rights_everywhere(cluster, printer).await?;
+        }
+        for object in self.objects(namespace)?.iter().rev() {
             match object["kind"].as_str() {
                 // These go together, and only if they are told to.
                 Some("CustomResourceDefinition" | "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding") => {
@@ -166,6 +177,37 @@ impl Down {
         let metadata = serde_json::json!({"name": NAME, "namespace": self.operator_namespace});
         let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
         report(cluster, &lease, printer).await.map(drop)
+    }
+
+    /// Deletes what a command that broke off may have left of an operator for all namespaces: once its Deployment is gone,
+    /// nothing says what it served.
+    async fn rights_everywhere(
+        &self,
+        cluster: &Cluster,
+        printer: &mut Printer<impl Write, impl Write>,
+    ) -> anyhow::Result<()> {
+        let objects = self.objects(None)?;
+        let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+        let (Some(role), Some(binding)) = (of_kind("ClusterRole"), of_kind("ClusterRoleBinding")) else {
+            return Ok(());
+        };
+        // Whoever may not see it, could not delete it either.
+        let Ok(Some(found)) = get(&cluster.client, binding).await else { return Ok(()) };
+        let labels = found.metadata.labels.unwrap_or_default();
+        let is_commands = labels.get(MANAGED_BY.0).is_some_and(|manager| manager == MANAGED_BY.1);
+        if is_commands && found.data["subjects"] == binding["subjects"] {
+            report(cluster, binding, printer).await?;
+            report(cluster, role, printer).await?;
+        }
+        Ok(())
+    }
+
+    /// The operator's objects, to be deleted by their names.
+    fn objects(&self, runner_namespace: Option<String>) -> anyhow::Result<Vec<Value>> {
+        let namespace = self.operator_namespace.clone();
+        let installation = Installation { namespace, runner_namespace, image: String::new() };
+        let objects = installation.objects().map_err(|error| anyhow!("{}", error.message));
+        objects.context("the operator's objects cannot be read")
     }
 
     /// Deletes the definition, unless someone still needs it: all objects of the kind would go with it.

@@ -122,6 +122,13 @@ pub(super) async fn apply(client: &Client, object: &Value, dry_run: bool) -> any
     }
 }
 
+/// The object of that kind and name in the cluster. One whose kind the cluster does not know is not there.
+pub(super) async fn get(client: &Client, object: &Value) -> anyhow::Result<Option<DynamicObject>> {
+    let attempt = || format!("cannot read {}", shown(object));
+    let (api, name) = place(client, object).with_context(attempt)?;
+    patiently(|| api.get_opt(&name)).await.map_err(plain).with_context(attempt)
+}
+
 /// An object without what every write changes.
 fn content(mut object: DynamicObject) -> Value {
     object.metadata.managed_fields = None;

@@ -17,7 +17,7 @@ pub(super) use self::judge::{Progress, condition, definition as judge_definition
 pub(super) use self::wait::until;
 use super::cluster::{Cluster, ClusterArguments};
 use super::down::report;
-use super::installed::{Installed, Scope, installed};
+use super::installed::{Installed, Scope, elsewhere, installed};
 use super::objects::{api, apply, plain, shown};
 use super::resource::{MANAGED_BY, Resources, resources};
 use super::run::Files;
@@ -110,12 +110,22 @@ impl Up {
         namespace: &str,
         printer: &mut Printer<impl Write, impl Write>,
     ) -> anyhow::Result<Option<Installed>> {
-        let Some(before) = installed(cluster, &self.operator_namespace).await? else { return Ok(None) };
-        let place = &self.operator_namespace;
-        if let Some(words) = before.may_not_become(&Scope::of((!self.all_namespaces).then_some(namespace))) {
+        let wanted = Scope::of((!self.all_namespaces).then_some(namespace));
+        let Some(before) = installed(cluster, &self.operator_namespace).await? else {
+            if let Some(other) = elsewhere(cluster, &wanted).await? {
+                bail!(
+                    "{} serves {wanted} already, or some of it: `--no-operator` leaves the serving to it, and \
+                     `--operator-namespace` names that of one that `deskrun up` made",
+                    other.shown()
+                );
+            }
+            return Ok(None);
+        };
+        if let Some(words) = before.may_not_become(&wanted) {
             bail!(
-                "deployment/{NAME} in {place} is not changed: {words}. `--no-operator` leaves it as it is, `--all-namespaces` \
-                 lets one of ours serve every namespace, `--operator-namespace` puts another one elsewhere"
+                "{} is not changed: {words}. `--no-operator` leaves it as it is, `--all-namespaces` lets one of ours serve \
+                 every namespace, `--operator-namespace` puts another one elsewhere",
+                before.shown()
             );
         }
         if let (None, Some(image)) = (&self.image, chosen_image(&before)) {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cluster::Fate;
 use crate::user::{User, scale_set};
@@ -17,6 +20,8 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
         .test("up_without_an_operator_says_what_is_missing", up_without_an_operator)
         .test("up_says_what_keeps_an_operator_from_running", an_image_that_cannot_be_pulled)
         .test("a_new_user_goes_up_looks_around_changes_things_and_goes_down", a_new_user)
+        .test("who_may_not_see_admission_policies_goes_up_without_and_is_told", without_policies)
+        .test("a_cluster_is_reached_through_the_proxy_of_the_kubeconfig", through_a_proxy)
         .test("the_doctor_looks_at_a_cluster_as_a_runner_would_see_it", a_sick_cluster)
 }
 
@@ -58,6 +63,75 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
     assert_eq!(changed, Vec::<&str>::new(), "a second time there is nothing to do: {}", again.stderr);
 }
 
+async fn through_a_proxy(cluster: Arc<Cluster>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    let (asked, mut asked_for) = tokio::sync::mpsc::unbounded_channel();
+    let proxying = tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.expect("a connection");
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(near.read_u8().await.expect("a request"));
+                }
+                let head = String::from_utf8(head).expect("text");
+                let target = head.split(' ').nth(1).expect("a target").to_owned();
+                let mut far = tokio::net::TcpStream::connect(&target).await.expect("the API server");
+                near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("it is heard");
+                drop(asked.send(head));
+                drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+            });
+        }
+    });
+    let user = User::with(&cluster.control_plane, |kubeconfig| {
+        kubeconfig["clusters"][0]["cluster"]["proxy-url"] = json!(proxy);
+    });
+    let listed = user.succeeds(&["list", "-n", "default"]).await;
+    assert!(listed.stderr.contains("there is no RunnerScaleSet in default"), "{}{}", listed.stdout, listed.stderr);
+    let head = asked_for.recv().await.expect("the proxy was asked");
+    assert!(head.starts_with(&format!("CONNECT 127.0.0.1:{} ", cluster.control_plane.port())), "{head}");
+    proxying.abort();
+}
+
+async fn without_policies(cluster: Arc<Cluster>) {
+    let client = cluster.control_plane.client();
+    let groups = [
+        "",
+        "apps",
+        "rbac.authorization.k8s.io",
+        "apiextensions.k8s.io",
+        "deskrun.dev",
+        "coordination.k8s.io",
+        "networking.k8s.io",
+    ];
+    let role = json!({
+        "metadata": {"name": "cli-anna"},
+        "rules": [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["get"]}],
+    });
+    let binding = json!({
+        "metadata": {"name": "cli-anna"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "anna"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cli-anna"},
+    });
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    let bindings: Api<ClusterRoleBinding> = Api::all(client);
+    let object = serde_json::from_value(role).expect("a role");
+    roles.create(&PostParams::default(), &object).await.expect("it can be made");
+    let object = serde_json::from_value(binding).expect("a binding");
+    bindings.create(&PostParams::default(), &object).await.expect("it can be made");
+
+    let anna = User::called("anna", &cluster.control_plane);
+    anna.write("none.yaml", "");
+    let up = ["up", "-f", "none.yaml", "-n", "anna-runners", "--operator-namespace", "anna-system", "--dry-run"];
+    let done = anna.succeeds(&up).await;
+    assert!(!done.stdout.contains("validatingadmissionpolicy"), "{}", done.stdout);
+    assert!(done.stdout.contains("deployment/deskrun in anna-system created\n"), "{}", done.stdout);
+    let words = "validatingadmissionpolicy/runnerscalesets.deskrun.dev";
+    assert!(done.stderr.contains(words) && done.stderr.contains("you may not see such objects"), "{}", done.stderr);
+}
+
 async fn an_image_that_cannot_be_pulled(cluster: Arc<Cluster>) {
     let user = User::new(&cluster);
     cluster.kubelet.behave("pull-system", |_| Fate::CannotPull);
@@ -90,6 +164,9 @@ async fn a_new_user(cluster: Arc<Cluster>) {
     let again = user.succeeds(&up).await;
     let news: Vec<&str> = again.stdout.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     assert_eq!(news, [format!("runnerscaleset/metal in {namespace} ready")], "nothing is left to do");
+    let healthy = user.succeeds(&["doctor", "-n", namespace, "--operator-namespace", namespace]).await;
+    let words = "ok: a deletion of scale sets in the foreground is refused\n";
+    assert!(healthy.stdout.contains(words), "{}", healthy.stdout);
 
     world.resource("metal", "idle", |object| object.data["status"]["idleRunners"] == 1).await;
     let same = user.succeeds(&["plan", "-f", "metal.yaml", "-n", namespace]).await;
@@ -157,7 +234,7 @@ async fn a_sick_cluster(cluster: Arc<Cluster>) {
         "ok: https://127.0.0.1:",
         "ok: RunnerScaleSet is known to the API server\n",
         &format!("warning: no operator leads in {namespace}: scale sets there are not served\nhint: `deskrun up`"),
-        &format!("ok: you may do in {namespace} what `deskrun up` does\n"),
+        &format!("ok: you may do in {namespace} and {namespace} what `deskrun up` does\n"),
         "ok: metal: 1 of 1 nodes may run its runners\n",
         &format!("ok: metal: {namespace} takes its runners\n"),
         &format!("ok: metal: the credentials may register runners at {url}; it is not there yet\n"),

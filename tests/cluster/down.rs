@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::cluster::{ControlPlane, Options};
@@ -94,9 +94,11 @@ async fn the_definition(_: Arc<Cluster>) {
     assert_eq!(again.stdout, "", "{}", again.stderr);
 }
 
-async fn an_operator_of_others(cluster: Arc<Cluster>) {
-    let user = User::new(&cluster);
-    let control_plane = &cluster.control_plane;
+/// On a control plane of its own: an operator of all namespaces keeps others from being installed.
+async fn an_operator_of_others(_: Arc<Cluster>) {
+    let control_plane =
+        ControlPlane::start(Options { scheduler: false, ..Options::default() }).await.expect("it starts");
+    let user = User::of(&control_plane);
     let (operator, first, other) =
         (control_plane.namespace(&[]).await, control_plane.namespace(&[]).await, control_plane.namespace(&[]).await);
     user.write("none.yaml", "");
@@ -143,11 +145,48 @@ async fn an_operator_of_others(cluster: Arc<Cluster>) {
     assert_eq!(container().await, ("--all-namespaces".to_owned(), chosen));
 
     let managed = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
-    deployments.patch("deskrun", &PatchParams::default(), &Patch::Merge(managed)).await.expect("it is patched");
+    deployments.patch("deskrun", &PatchParams::default(), &Patch::Merge(&managed)).await.expect("it is patched");
     let taken = up(&first, &["--all-namespaces"]).await;
     assert!(taken.code == Some(1) && taken.stderr.contains("it is managed by Helm"), "{}", taken.stderr);
     assert!(down(&first).await.stderr.contains("it is managed by Helm"));
     deployments.get("deskrun").await.expect("it is there");
+
+    // A command that broke off after the Deployment left the rights in all namespaces.
+    let ours = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "deskrun"}}});
+    deployments.patch("deskrun", &PatchParams::default(), &Patch::Merge(&ours)).await.expect("it is patched");
+    let whole = deployments.get("deskrun").await.expect("it is there");
+    deployments.delete("deskrun", &DeleteParams::default()).await.expect("it can be deleted");
+    let rest = down(&first).await;
+    for gone in ["clusterrolebinding/deskrun-runners deleted\n", "clusterrole/deskrun-runners deleted\n"] {
+        assert!(rest.stdout.contains(gone), "{gone}: {}{}", rest.stdout, rest.stderr);
+    }
+    let metadata = json!({"name": "deskrun", "labels": managed["metadata"]["labels"]});
+    let again = Deployment { metadata: serde_json::from_value(metadata).expect("metadata"), ..whole };
+    deployments.create(&PostParams::default(), &again).await.expect("it can be made");
+
+    // Without a name, what would go is all that it serves: the other people's.
+    let url = "https://github.com/acme";
+    user.succeeds(&["add", "metal", "--repository", url, "--secret", "github", "-n", &other]).await;
+    let refused = user.deskrun(&["down", "--operator-namespace", &operator]).await;
+    let words = format!("deployment/deskrun in {operator}: it is managed by Helm: name the namespace");
+    assert!(refused.code == Some(1) && refused.stderr.contains(&words), "{}{}", refused.stdout, refused.stderr);
+    let listed = user.succeeds(&["list", "-n", &other]).await;
+    assert!(listed.stdout.contains("metal"), "{}", listed.stdout);
+
+    // A release may have another name, and be elsewhere.
+    let mut renamed = deployments.get("deskrun").await.expect("it is there");
+    deployments.delete("deskrun", &DeleteParams::default()).await.expect("it can be deleted");
+    renamed.metadata = serde_json::from_value(json!({
+        "name": "ci-deskrun",
+        "labels": {"app.kubernetes.io/name": "deskrun", "app.kubernetes.io/managed-by": "Helm"},
+    }))
+    .expect("metadata");
+    deployments.create(&PostParams::default(), &renamed).await.expect("it can be made");
+    let second = user.deskrun(&["up", "-f", "none.yaml", "-n", &first, "--timeout", "1s"]).await;
+    let words = format!("deployment/ci-deskrun in {operator} serves the namespace {first} already");
+    assert!(second.code == Some(1) && second.stderr.contains(&words), "{}{}", second.stdout, second.stderr);
+    let kept = user.succeeds(&["down", "-n", &first]).await;
+    assert!(kept.stderr.contains(&format!("kept: deployment/ci-deskrun in {operator}: ")), "{}", kept.stderr);
 }
 
 async fn made_for_what_is_gone(cluster: Arc<Cluster>) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Cluster;
 use crate::cluster::ControlPlane;
@@ -37,6 +37,22 @@ impl User {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("token"), TOKEN).expect("a file");
         Self { folder, kubeconfig: control_plane.kubeconfig() }
+    }
+
+    /// Someone with the rights of this name.
+    pub fn called(name: &str, control_plane: &ControlPlane) -> Self {
+        Self::with(control_plane, |kubeconfig| kubeconfig["users"][0]["user"]["as"] = json!(name))
+    }
+
+    /// Someone whose kubeconfig differs.
+    pub fn with(control_plane: &ControlPlane, change: impl Fn(&mut Value)) -> Self {
+        let user = Self::of(control_plane);
+        let text = std::fs::read_to_string(&user.kubeconfig).expect("a kubeconfig");
+        let mut kubeconfig: Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut kubeconfig);
+        let path = user.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string()).expect("a file");
+        Self { kubeconfig: path, ..user }
     }
 
     /// Starts a command that goes on; its output goes to a file.

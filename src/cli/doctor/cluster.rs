@@ -11,21 +11,22 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::Value;
 
-use super::cluster_findings::{NEEDED, of_definition, of_nodes, of_operator, of_rights};
+use super::cluster_findings::{NEEDED, Place, of_definition, of_nodes, of_operator, of_policy, of_rights};
 use super::findings::Finding;
 use super::github;
 use crate::causes::in_one_line;
 use crate::cli::cluster::{Cluster, ClusterArguments};
 use crate::cli::down::leads;
 use crate::cli::input::{Input, documents};
-use crate::cli::objects::{api, plain};
+use crate::cli::installed::{Scope as Served, elsewhere};
+use crate::cli::objects::{api, get, plain};
 use crate::cli::render::{OFFLINE, hint};
 use crate::cli::resource::resources;
 use crate::cli::run::specifications;
 use crate::cli::scale_sets::list;
 use crate::cli::up::NAME;
 use crate::controller::Specification;
-use crate::crd::definition;
+use crate::crd::{definition, deletion_policy};
 use crate::engine::kubernetes::{KubernetesEngine, Scope};
 use crate::github::Credentials;
 use crate::manifest::{EngineKind, RunnerManifest};
@@ -56,8 +57,8 @@ pub(super) async fn look(
     }
     let (input, namespace, unreadable) = asked(&cluster, arguments, input).await?;
     if let Some(operator_namespace) = operator_namespace {
-        all.extend(installation(&cluster, operator_namespace).await);
-        all.push(rights(&cluster, &namespace).await);
+        all.extend(installation(&cluster, operator_namespace, &namespace).await);
+        all.push(rights(&cluster, operator_namespace, &namespace).await);
     }
     let nodes = nodes(&cluster).await;
     if let Err(words) = &nodes {
@@ -155,7 +156,7 @@ async fn look_up(cluster: &Cluster, input: &mut Input) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn installation(cluster: &Cluster, operator_namespace: &str) -> Vec<Finding> {
+async fn installation(cluster: &Cluster, operator_namespace: &str, namespace: &str) -> Vec<Finding> {
     let name = definition()["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let definitions = api(&cluster.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
     let there = definitions.get_opt(&name).await.map_err(plain);
@@ -166,20 +167,44 @@ async fn installation(cluster: &Cluster, operator_namespace: &str) -> Vec<Findin
         Ok(there) => of_definition(there.and_then(|object| serde_json::to_value(object).ok()).as_ref()),
         Err(error) => unknown("the definition", &error),
     };
-    let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(operator_namespace));
-    let second = match leases.get_opt(NAME).await.map_err(plain) {
-        Ok(lease) => of_operator(operator_namespace, lease.is_some_and(|lease| leads(&lease.data, Timestamp::now()))),
+    let policy = match has_policy(cluster).await {
+        Ok(there) => of_policy(there),
+        Err(error) => unknown("the policy about deletions", &error),
+    };
+    let (lease_namespace, name) = match elsewhere(cluster, &Served::of(Some(namespace))).await {
+        Ok(Some(operator)) => operator.lease,
+        // Without the rights to find it, it is looked for where commands would make it.
+        Ok(None) | Err(_) => (operator_namespace.to_owned(), NAME.to_owned()),
+    };
+    let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(&lease_namespace));
+    let second = match leases.get_opt(&name).await.map_err(plain) {
+        Ok(lease) => of_operator(&lease_namespace, lease.is_some_and(|lease| leads(&lease.data, Timestamp::now()))),
         Err(error) => unknown("the operator's lease", &error),
     };
-    vec![first, second]
+    vec![first, policy, second]
 }
 
-async fn rights(cluster: &Cluster, namespace: &str) -> Finding {
+async fn has_policy(cluster: &Cluster) -> anyhow::Result<bool> {
+    for object in deletion_policy() {
+        if get(&cluster.client, &object).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn rights(cluster: &Cluster, operator_namespace: &str, namespace: &str) -> Finding {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
     let mut rights = Vec::new();
-    for (verb, group, resource) in NEEDED {
+    for right in NEEDED {
+        let (place, verb, group, resource) = right;
         let attributes = ResourceAttributes {
-            namespace: Some(namespace.to_owned()),
+            namespace: match place {
+                // A namespace's wildcard is none for the cluster's own objects.
+                Place::Cluster => None,
+                Place::Operator => Some(operator_namespace.to_owned()),
+                Place::Runners => Some(namespace.to_owned()),
+            },
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
             resource: Some(resource.to_owned()),
@@ -190,7 +215,7 @@ async fn rights(cluster: &Cluster, namespace: &str) -> Finding {
         match reviews.create(&PostParams::default(), &review).await {
             Ok(review) => {
                 let allowed = review.status.is_some_and(|status| status.allowed);
-                rights.push(((verb, group, resource), allowed));
+                rights.push((right, allowed));
             }
             Err(error) => {
                 let words = format!("your rights were not looked at: {:#}", plain(error));
@@ -198,7 +223,7 @@ async fn rights(cluster: &Cluster, namespace: &str) -> Finding {
             }
         }
     }
-    of_rights(namespace, &rights)
+    of_rights((operator_namespace, namespace), &rights)
 }
 
 async fn nodes(cluster: &Cluster) -> Result<Vec<Value>, String> {

@@ -5,20 +5,35 @@ use serde_json::Value;
 use super::findings::Finding;
 use crate::cli::up::{Progress, judge_definition};
 
-/// What commands and the operator do in a cluster: verb, group, resource.
-pub(super) const NEEDED: [(&str, &str, &str); 12] = [
-    ("patch", "apiextensions.k8s.io", "customresourcedefinitions"),
-    ("create", "deskrun.dev", "runnerscalesets"),
-    ("patch", "deskrun.dev", "runnerscalesets"),
-    ("delete", "deskrun.dev", "runnerscalesets"),
-    ("create", "apps", "deployments"),
-    ("create", "rbac.authorization.k8s.io", "roles"),
-    ("create", "rbac.authorization.k8s.io", "rolebindings"),
-    ("create", "", "serviceaccounts"),
-    ("create", "", "secrets"),
-    ("create", "", "configmaps"),
-    ("list", "", "pods"),
-    ("create", "", "pods"),
+/// Where a right is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Cluster,
+    Operator,
+    Runners,
+}
+
+/// A right: place, verb, group, resource.
+pub(super) type Right = (Place, &'static str, &'static str, &'static str);
+
+/// What commands do in a cluster.
+pub(super) const NEEDED: [Right; 16] = [
+    (Place::Cluster, "patch", "apiextensions.k8s.io", "customresourcedefinitions"),
+    (Place::Cluster, "patch", "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    (Place::Cluster, "patch", "admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    (Place::Operator, "patch", "apps", "deployments"),
+    (Place::Operator, "patch", "networking.k8s.io", "networkpolicies"),
+    (Place::Operator, "patch", "rbac.authorization.k8s.io", "roles"),
+    (Place::Operator, "patch", "", "serviceaccounts"),
+    (Place::Runners, "patch", "rbac.authorization.k8s.io", "roles"),
+    (Place::Runners, "patch", "rbac.authorization.k8s.io", "rolebindings"),
+    (Place::Runners, "create", "deskrun.dev", "runnerscalesets"),
+    (Place::Runners, "patch", "deskrun.dev", "runnerscalesets"),
+    (Place::Runners, "delete", "deskrun.dev", "runnerscalesets"),
+    (Place::Runners, "patch", "", "secrets"),
+    (Place::Runners, "patch", "", "configmaps"),
+    (Place::Runners, "list", "", "pods"),
+    (Place::Runners, "create", "", "pods"),
 ];
 
 pub(super) fn of_definition(definition: Option<&Value>) -> Finding {
@@ -34,23 +49,35 @@ pub(super) fn of_definition(definition: Option<&Value>) -> Finding {
     }
 }
 
-/// Rights that are missing, in one finding.
-pub(super) fn of_rights(namespace: &str, rights: &[((&str, &str, &str), bool)]) -> Finding {
+pub(super) fn of_policy(there: bool) -> Finding {
+    if there {
+        return Finding::ok("a deletion of scale sets in the foreground is refused");
+    }
+    let hint = "`deskrun up` and the chart make the policy that refuses it, in a cluster of Kubernetes 1.30 or newer, for whoever \
+                may make admission policies; until then delete in the background, which is kubectl's default";
+    Finding::warning("a deletion of scale sets in the foreground is not refused: it would end busy runners", hint)
+}
+
+/// Rights that are missing, in one finding. `namespaces` are the operator's and the runners'.
+pub(super) fn of_rights((operator, runners): (&str, &str), rights: &[(Right, bool)]) -> Finding {
     let missing: Vec<String> = rights
         .iter()
         .filter(|(_, allowed)| !allowed)
-        .map(
-            |((verb, group, resource), _)| {
-                if group.is_empty() { format!("{verb} {resource}") } else { format!("{verb} {resource}.{group}") }
-            },
-        )
+        .map(|((place, verb, group, resource), _)| {
+            let resource = if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") };
+            match place {
+                Place::Cluster => format!("{verb} {resource}"),
+                Place::Operator => format!("{verb} {resource} in {operator}"),
+                Place::Runners => format!("{verb} {resource} in {runners}"),
+            }
+        })
         .collect();
     if missing.is_empty() {
-        return Finding::ok(format!("you may do in {namespace} what `deskrun up` does"));
+        return Finding::ok(format!("you may do in {runners} and {operator} what `deskrun up` does"));
     }
     Finding::warning(
-        format!("you may not {} in {namespace}", missing.join(", ")),
-        "`deskrun up` and `deskrun down` want an administrator of the namespace; files may be applied by others",
+        format!("you may not {}", missing.join(", ")),
+        "`deskrun up` and `deskrun down` want an administrator; files may be applied by whoever may in their namespace",
     )
 }
 
@@ -129,17 +156,19 @@ mod tests {
 
     #[test]
     fn rights_that_are_missing_are_named_together() {
-        let rights = [(NEEDED[0], false), (NEEDED[8], false), (NEEDED[9], true)];
-        let finding = of_rights("ci", &rights);
+        let rights = [(NEEDED[0], false), (NEEDED[3], false), (NEEDED[12], false), (NEEDED[13], true)];
+        let finding = of_rights(("ops", "ci"), &rights);
         assert_eq!(finding.level, Level::Warning);
-        let words = "you may not patch customresourcedefinitions.apiextensions.k8s.io, create secrets in ci";
+        let words = "you may not patch customresourcedefinitions.apiextensions.k8s.io, patch deployments.apps in ops, \
+                     patch secrets in ci";
         assert_eq!(finding.text, words);
-        assert_eq!(of_rights("ci", &[(NEEDED[0], true)]).level, Level::Ok);
+        assert_eq!(of_rights(("ops", "ci"), &[(NEEDED[0], true)]).level, Level::Ok);
     }
 
     #[test]
     fn a_missing_definition_is_a_problem_and_a_missing_operator_a_warning() {
         assert_eq!(of_definition(None).level, Level::Problem);
         assert_eq!((of_operator("ops", true).level, of_operator("ops", false).level), (Level::Ok, Level::Warning));
+        assert_eq!((of_policy(true).level, of_policy(false).level), (Level::Ok, Level::Warning));
     }
 }
