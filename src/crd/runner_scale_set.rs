@@ -65,7 +65,7 @@ pub struct RunnerScaleSetSpec {
     /// Secrets for pulling images, each `{name: …}`.
     #[serde(default)]
     pub image_pull_secrets: Vec<FreeForm>,
-    /// The way out through a proxy.
+    /// The way out through a proxy, for runners and their jobs. The controller's own is its environment's.
     pub proxy: Option<Proxy>,
     /// Certificate authorities that the runner shall trust.
     pub tls: Option<Tls>,
