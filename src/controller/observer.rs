@@ -29,7 +29,7 @@ pub type Subscription = (String, String);
 #[derive(Debug, Default)]
 struct Known {
     runners: BTreeMap<String, ObservedRunner>,
-    /// Whether there was a snapshot, and nothing is wrong since.
+    /// Whether there was a snapshot.
     reachable: bool,
     trouble: Option<String>,
     subscribers: BTreeMap<Subscription, mpsc::UnboundedSender<Observation>>,
@@ -65,6 +65,8 @@ impl Observer {
         let mut removals = JoinSet::new();
         loop {
             tokio::select! {
+                // In one order, so that a run can be replayed.
+                biased;
                 observation = observations.next() => {
                     let Some(observation) = observation else { return };
                     self.slots.observe(&observation);
@@ -131,6 +133,11 @@ impl Observer {
         }
         known.subscribers.insert(subscription, sender);
         receiver
+    }
+
+    /// Whether the engine has ever shown what there is.
+    pub fn has_seen(&self) -> bool {
+        self.known().reachable
     }
 
     /// Runners of this controller that no one asked for: their scale sets are not served any more.

@@ -96,6 +96,8 @@ impl ScaleSetController {
             }
             Some(Waiting::Engine(words)) => reasons.push(words.clone()),
         }
+        // Without anything to make as well: what is there cannot be seen.
+        reasons.extend(self.engine_trouble.clone().filter(|words| !reasons.contains(words)));
         // Worth knowing without a job that waits for it as well.
         if let Creation::Stopped(words) = self.failures.creation(now) {
             reasons.push(words);

@@ -254,6 +254,11 @@ impl Operator {
         }
     }
 
+    /// Whether the engine has ever shown this process what there is.
+    pub fn has_seen_engine(&self) -> bool {
+        self.observer.has_seen()
+    }
+
     /// Whether there are such live runners that no controller looks after.
     pub fn has_unclaimed(&self, is_meant: impl Fn(&Owner) -> bool) -> bool {
         let runners = self.observer.unclaimed();

@@ -154,7 +154,7 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
         }
         (Stage::Unknown, Job::None) => look_after_unseen(runner, limits, now, plan),
         (Stage::Running { .. } | Stage::Starting | Stage::Doubtful | Stage::Unknown, Job::Running) => {
-            look_after_busy(runner, limits, now, plan);
+            look_after_busy(runner, now, plan);
         }
         // One on its way in or out is not touched.
         (Stage::Creating | Stage::Removing { .. }, _) => {}
@@ -163,13 +163,15 @@ fn look_after(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan)
 
 /// A busy runner is never touched. GitHub is asked now and then whether it still is: the message that says otherwise may have
 /// been lost, and no further job would ever come to it.
-fn look_after_busy(runner: &Runner, limits: &Limits, now: Timestamp, plan: &mut Plan) {
+fn look_after_busy(runner: &Runner, now: Timestamp, plan: &mut Plan) {
+    /// One call for so much of a job: what a lost message costs is a place, and not a job.
+    const AGAIN: Duration = Duration::from_mins(10);
     let asked_at = match runner.registration {
         Registration::Asking | Registration::Gone { .. } | Registration::GivenUp => return,
         Registration::NotAsked => runner.created_at,
         Registration::Online { at } | Registration::Offline { at } => at,
     };
-    plan.ask_at(runner, after(asked_at, limits.timers.idle), now);
+    plan.ask_at(runner, after(asked_at, AGAIN), now);
 }
 
 /// GitHub is asked when a runner should be online, and now and then from there on: registrations vanish (5.9).

@@ -10,8 +10,13 @@ use deskrun::simulator::Options;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta};
+use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -23,6 +28,7 @@ use crate::{Cluster, Trials};
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
         .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
+        .test("a_deletion_waits_as_long_as_pods_cannot_be_listed", pods_that_cannot_be_listed)
         .test("jobs_of_a_scale_set_run_and_nothing_is_left_of_it", jobs_run_and_nothing_is_left)
         .test("a_deletion_in_the_foreground_is_refused_before_it_ends_a_job", a_deletion_in_the_foreground)
         .test("a_changed_template_rolls_idle_runners_and_leaves_the_busy_one", a_changed_template)
@@ -354,6 +360,41 @@ async fn an_api_server_that_restarts(_: Arc<Cluster>) {
     world.until("the watch's next line", |_| user.text("watched").contains("later ")).await;
     world.delete("later").await;
     world.delete("ws").await;
+    world.assert_nothing_left().await;
+}
+
+/// A new leader that may not list pods: with the resource they would go, and one of them is busy.
+async fn pods_that_cannot_be_listed(cluster: Arc<Cluster>) {
+    let world = World::new(cluster).await;
+    let first = world.operator_called("operator-0", Duration::from_secs(2));
+    world.apply("ws", &json!({})).await;
+    let jobs = world.queue("ws", 1, "sleep 15");
+    world.resource("ws", "busy", |object| object.data["status"]["busyRunners"] == 1).await;
+    first.stop().await;
+    let roles: Api<Role> = world.api();
+    let role = roles.get("deskrun-runners").await.expect("the chart's");
+    let mut blind = role.clone();
+    for rule in blind.rules.iter_mut().flatten() {
+        if rule.resources.iter().flatten().any(|resource| resource == "pods") {
+            rule.verbs.retain(|verb| verb != "list" && verb != "watch");
+        }
+    }
+    roles.replace("deskrun-runners", &PostParams::default(), &blind).await.expect("it is replaced");
+    world.resources().delete("ws", &DeleteParams::default()).await.expect("it can be deleted");
+    let _second = world.operator_called("operator-1", Duration::from_secs(2));
+    let is_said = |object: &DynamicObject| object.data["status"].to_string().contains("pods is forbidden");
+    world.resource("ws", "told why it waits", is_said).await;
+    assert_eq!(world.jobs()[0]["status"], "running");
+    // The limit is over long before.
+    world.until_jobs_end().await;
+    world.assert_each_ran_once(&jobs);
+    assert_eq!(world.jobs()[0]["conclusion"], "success");
+    let still = world.resources().get("ws").await.expect("it waits");
+    let role = Role { metadata: ObjectMeta { resource_version: None, ..role.metadata }, ..role };
+    roles.replace("deskrun-runners", &PostParams::default(), &role).await.expect("it is replaced");
+    let uid = still.uid().expect("a uid");
+    let gone = await_condition(world.resources(), "ws", conditions::is_deleted(&uid));
+    tokio::time::timeout(Duration::from_mins(2), gone).await.expect("it goes").expect("it can be watched");
     world.assert_nothing_left().await;
 }
 

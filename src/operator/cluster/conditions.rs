@@ -188,7 +188,11 @@ fn warnings(story: &Story) -> String {
 fn deleting(story: &Story) -> String {
     let busy: u32 = story.instances.iter().map(|instance| runners(instance, |phase| phase == RunnerPhase::Busy)).sum();
     match busy {
-        0 => "runners and scale sets are being taken out".to_owned(),
+        0 => {
+            let why = story.fault.as_ref().map_or_else(|| reasons(story), |fault| fault.words.clone());
+            let why = if why.is_empty() { why } else { format!(": {why}") };
+            format!("runners and scale sets are being taken out{why}")
+        }
         1 => "waits for 1 busy runner".to_owned(),
         busy => format!("waits for {busy} busy runners"),
     }

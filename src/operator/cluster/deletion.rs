@@ -39,13 +39,18 @@ impl Leader {
             let uid = uid.clone();
             if let Some(removal) = operator.remove(&key) {
                 let limit = self.settings.removal_limit;
-                self.tasks.spawn(async move { Done::Removal(uid, removal::wait(removal, statuses, limit).await) });
+                self.tasks.spawn(async move {
+                    let (outcome, busy_until) = removal::wait(removal, statuses, limit).await;
+                    Done::Removal(uid, outcome, busy_until)
+                });
             } else {
                 let since = *case.removing_since.get_or_insert(now);
                 let in_time = now.duration_since(since) < self.settings.removal_limit;
                 // Nobody can ask GitHub about them: whoever is known to have got a job may still have it.
-                let is_alive = operator
-                    .has_unclaimed(|runner| case.is_registered(&runner.scale_set) && (in_time || runner.job.is_some()));
+                let is_alive = !operator.has_seen_engine()
+                    || operator.has_unclaimed(|runner| {
+                        case.is_registered(&runner.scale_set) && (in_time || runner.job.is_some())
+                    });
                 if is_alive || in_time && case.may_be_registered() {
                     // What is in the way may pass: a Secret that cannot be read now. And jobs may be running.
                     case.removal = Removal::Pausing(now + AGAIN);
@@ -53,29 +58,37 @@ impl Leader {
                     continue;
                 }
                 let outcome = never_served(&case.resource, case.fault.as_ref());
-                self.tasks.spawn(async move { Done::Removal(uid, outcome) });
+                self.tasks.spawn(async move { Done::Removal(uid, outcome, None) });
             }
             case.removal = Removal::UnderWay;
             case.removing_since.get_or_insert(now);
         }
     }
 
-    /// A removal has ended: the resource goes, or it is tried again while there is time.
-    pub(super) fn removed(&mut self, uid: &str, outcome: Outcome) {
-        let claims = self.claims();
+    /// Tries the removal again a little later.
+    fn pause(&mut self, uid: &str, why: &str) {
         let Some(case) = self.cases.get_mut(uid) else { return };
+        tracing::warn!(resource = case.resource.key(), why, "not everything is taken out yet");
+        case.removal = Removal::Pausing(Instant::now() + AGAIN);
+        self.tasks.spawn(look_again());
+    }
+
+    /// A removal has ended: the resource goes, or it is tried again while there is time.
+    pub(super) fn removed(&mut self, uid: &str, outcome: Outcome, busy_until: Option<Instant>) {
+        let claims = self.claims();
+        let has_seen_engine = self.operator.lock().unwrap_or_else(PoisonError::into_inner).has_seen_engine();
+        let Some(case) = self.cases.get_mut(uid) else { return };
+        // The time in which a runner was busy does not count.
+        case.removing_since = case.removing_since.max(busy_until);
         let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
         let left = match outcome {
             Outcome::Gone => not_taken_out(uid, case, &claims),
-            Outcome::Left(left) if !out_of_time => {
-                tracing::warn!(resource = case.resource.key(), ?left, "not everything is taken out yet");
-                case.removal = Removal::Pausing(Instant::now() + AGAIN);
-                self.tasks.spawn(look_again());
-                return;
+            // With the resource its pods would go, and nobody knows whether one is busy.
+            Outcome::Left(_) | Outcome::OutOfTime if !has_seen_engine => {
+                return self.pause(uid, "its pods were never listed");
             }
-            Outcome::Left(left) => {
-                Some(left.iter().map(|(name, words)| format!("{name}: {words}")).collect::<Vec<_>>().join("; "))
-            }
+            Outcome::Left(left) if !out_of_time => return self.pause(uid, &in_words(&left)),
+            Outcome::Left(left) => Some(in_words(&left)),
             Outcome::OutOfTime => {
                 let statuses = {
                     let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +115,10 @@ impl Leader {
             take_finalizer_away(api, resource).await
         });
     }
+}
+
+fn in_words(left: &[(String, String)]) -> String {
+    left.iter().map(|(name, words)| format!("{name}: {words}")).collect::<Vec<_>>().join("; ")
 }
 
 /// Scale sets that its spec did not name any more, and that could not be taken out before it was deleted.

@@ -59,7 +59,8 @@ pub(super) struct Leader {
 pub(super) enum Done {
     /// The finalizer's write has ended; true if it succeeded.
     Finalizer(String, bool),
-    Removal(String, Outcome),
+    /// What came of it, and when a runner was last seen busy, if one was.
+    Removal(String, Outcome, Option<Instant>),
     /// It is time to look again.
     Look,
 }
@@ -383,7 +384,7 @@ impl Leader {
                     case.setting_finalizer = false;
                 }
             }
-            Done::Removal(uid, outcome) => self.removed(&uid, outcome),
+            Done::Removal(uid, outcome, busy_until) => self.removed(&uid, outcome, busy_until),
         }
     }
 

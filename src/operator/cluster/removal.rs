@@ -24,14 +24,14 @@ pub(super) enum Outcome {
     OutOfTime,
 }
 
-/// Waits for the removal's end.
+/// Waits for the removal's end; also says when a runner was last seen busy, if one was.
 pub(super) async fn wait(
     removal: impl Future<Output = Vec<(String, String)>>,
     mut statuses: Vec<watch::Receiver<ScaleSetStatus>>,
     limit: Duration,
-) -> Outcome {
+) -> (Outcome, Option<Instant>) {
     tokio::pin!(removal);
-    let mut calm_since = Instant::now();
+    let (begun, mut busy_until) = (Instant::now(), None);
     loop {
         let busy = statuses.iter_mut().any(|status| is_busy(&status.borrow_and_update()));
         let change = async {
@@ -41,10 +41,12 @@ pub(super) async fn wait(
             select_all(statuses.iter_mut().map(|status| changed(status).boxed())).await;
         };
         tokio::select! {
-            left = &mut removal => return if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) },
-            () = sleep_until(calm_since + limit), if !busy => return Outcome::OutOfTime,
+            left = &mut removal => {
+                return (if left.is_empty() { Outcome::Gone } else { Outcome::Left(left) }, busy_until);
+            }
+            () = sleep_until(busy_until.unwrap_or(begun) + limit), if !busy => return (Outcome::OutOfTime, busy_until),
             // It was busy until now.
-            () = change => if busy { calm_since = Instant::now() },
+            () = change => if busy { busy_until = Some(Instant::now()) },
         }
     }
 }
@@ -86,15 +88,17 @@ mod tests {
         tokio::time::sleep(Duration::from_hours(2)).await;
         assert!(!waiting.is_finished(), "a busy runner was given up");
         out.send_replace(status(RunnerPhase::Removing));
-        assert_eq!(waiting.await.unwrap(), Outcome::OutOfTime);
+        let (outcome, busy_until) = waiting.await.unwrap();
+        let busy_for = busy_until.map(|until| until.duration_since(begun).as_secs());
+        assert_eq!((outcome, busy_for), (Outcome::OutOfTime, Some(2 * 3600)));
         assert_eq!(begun.elapsed().as_secs(), 2 * 3600 + 300);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_left_is_passed_on() {
         let left = vec![("ws".to_owned(), "GitHub said 500".to_owned())];
-        let outcome = wait(std::future::ready(left.clone()), Vec::new(), Duration::from_secs(1)).await;
-        assert_eq!(outcome, Outcome::Left(left));
-        assert_eq!(wait(std::future::ready(Vec::new()), Vec::new(), Duration::from_secs(1)).await, Outcome::Gone);
+        let outcome = async |left| wait(std::future::ready(left), Vec::new(), Duration::from_secs(1)).await.0;
+        assert_eq!(outcome(left.clone()).await, Outcome::Left(left));
+        assert_eq!(outcome(Vec::new()).await, Outcome::Gone);
     }
 }
