@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A secret. It prints as a placeholder; whoever needs the text says so with [`Secret::expose`].
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Secret(String);
 
 impl Secret {

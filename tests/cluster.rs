@@ -20,6 +20,8 @@ mod killed;
 mod permissions;
 #[path = "cluster/played.rs"]
 mod played;
+#[path = "cluster/proxy.rs"]
+mod proxy;
 #[path = "cluster/serving.rs"]
 mod serving;
 #[path = "cluster/standalone.rs"]

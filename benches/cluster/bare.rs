@@ -30,7 +30,7 @@ const WRITES_AT_A_TIME: usize = 48;
 pub async fn run(place: &Place, count: u32) -> Duration {
     let url = ConfigUrl::parse(&place.url, ConfigUrlOptions::default()).expect("a config URL");
     let token = Credentials::Token(Hidden::new("ghp_bench"));
-    let transport = over_http(&HttpOptions { proxy: None, certificate_authorities: Vec::new() }).expect("a transport");
+    let transport = over_http(&HttpOptions::default()).expect("a transport");
     let caller = Identity { subsystem: "bench", scale_set_id: 0 };
     let service = ActionsService::new(url, token, transport, Environment::system(), &caller);
     let new = NewScaleSet { name: "bare".to_owned(), runner_group_id: 1, labels: Vec::new() };

@@ -209,6 +209,10 @@ impl Record {
         if let RunnerPhase::Running { .. } = phase {
             self.milestones.running.get_or_insert(now);
         }
+        if self.phase.is_none() && self.milestones.handed_over.is_some() && self.doubtful {
+            // It was only late to be shown.
+            (self.doubtful, self.failure) = (false, None);
+        }
         if phase.has_ended() && self.ended.is_none() {
             let code = if let RunnerPhase::Exited { code, .. } = phase { Some(*code) } else { None };
             let remains = if self.removal.is_some() { Remains::PodGoing } else { Remains::Pod };
@@ -220,10 +224,6 @@ impl Record {
                 self.failure.get_or_insert_with(|| reason.clone());
             }
         }
-        if self.phase.is_none() && self.milestones.handed_over.is_some() && self.doubtful {
-            // It was only late to be shown.
-            (self.doubtful, self.failure) = (false, None);
-        }
         self.phase = Some(phase.clone());
         self.vanished = false;
     }
@@ -232,8 +232,10 @@ impl Record {
     pub(super) fn vanish(&mut self, now: Timestamp) {
         if self.phase.is_none() {
             // The engine said that it has it, and a listing that was slow may be older than that: GitHub is asked first.
-            self.doubtful = true;
-            self.failure.get_or_insert_with(|| "its pod was not seen".to_owned());
+            if self.ended.is_none() && self.removal.is_none() && !self.is_given_up() {
+                self.doubtful = true;
+                self.failure.get_or_insert_with(|| "its pod was not seen".to_owned());
+            }
             return;
         }
         if self.ended.is_none() && self.removal.is_none() {
@@ -465,6 +467,11 @@ mod tests {
         assert_eq!((record.stage(), record.verdict()), (Stage::Starting, Verdict::Fine), "it was only late");
         record.vanish(at(35));
         assert!(matches!(record.stage(), Stage::Ended { remains: Remains::Pod, .. }));
+        let mut record = made();
+        record.removal_begins(Reason::Surplus);
+        record.vanish(at(33));
+        record.removal_failed(at(40));
+        assert_eq!((record.stage(), record.verdict()), (Stage::Starting, Verdict::Fine), "we took it away ourselves");
     }
 
     #[test]

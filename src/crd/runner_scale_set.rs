@@ -65,7 +65,8 @@ pub struct RunnerScaleSetSpec {
     /// Secrets for pulling images, each `{name: …}`.
     #[serde(default)]
     pub image_pull_secrets: Vec<FreeForm>,
-    /// The way out through a proxy, for runners and their jobs. The controller's own is its environment's.
+    /// The way out through a proxy, for runners, their jobs, and what the controller asks GitHub for them. Outside of a cluster
+    /// nobody can read `credentialsSecret`: there the controller goes the way of its environment.
     pub proxy: Option<Proxy>,
     /// Certificate authorities that the runner shall trust.
     pub tls: Option<Tls>,

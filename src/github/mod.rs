@@ -27,6 +27,6 @@ pub use error::{Exception, GitHubError, NoWayIn, RequestIds};
 pub use service::{ActionsService, Identity, NewScaleSet};
 pub use session::{MessageSession, Poll};
 pub use transport::{
-    CallName, HttpOptions, Request, Response, Transport, TransportError, TransportFault, counted, over_http,
+    CallName, HttpOptions, Proxies, Request, Response, Transport, TransportError, TransportFault, counted, over_http,
 };
 pub use wire::{Envelope, JitConfig, JobEvent, JobMessage, Label, Runner, RunnerGroup, ScaleSet, Statistics};

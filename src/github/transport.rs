@@ -11,6 +11,8 @@ use tower::util::BoxCloneSyncService;
 
 use crate::causes;
 
+use crate::secret::Secret;
+
 /// A request with its whole body.
 pub type Request = http::Request<Bytes>;
 /// An answer with its whole body.
@@ -83,12 +85,40 @@ pub fn counted(transport: Transport, count: impl Fn(&'static str) + Clone + Send
 }
 
 /// The way to GitHub.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HttpOptions {
-    /// Proxy for all requests, with user and password in it if it wants them. Without one the environment decides.
-    pub proxy: Option<String>,
+    /// Without any the environment decides.
+    pub proxies: Option<Proxies>,
     /// Certificate authorities beside the system's, in PEM form.
     pub certificate_authorities: Vec<String>,
+}
+
+/// Proxies, as the environment variables of the same names have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proxies {
+    /// The URL of the one for `http://`, without user and password.
+    pub http: Option<String>,
+    /// The URL of the one for `https://`, without user and password.
+    pub https: Option<String>,
+    /// Hosts, domains and networks that are reached directly.
+    pub no_proxy: Vec<String>,
+    /// User and password, both percent-encoded.
+    pub credentials: Option<(Secret, Secret)>,
+}
+
+impl Proxies {
+    fn all(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
+        let no_proxy = || reqwest::NoProxy::from_string(&self.no_proxy.join(","));
+        let url = |text: &String| match (&self.credentials, text.split_once("://")) {
+            (Some((user, password)), Some((scheme, rest))) => {
+                format!("{scheme}://{}:{}@{rest}", user.expose(), password.expose())
+            }
+            _ => text.clone(),
+        };
+        let http = self.http.as_ref().map(|text| reqwest::Proxy::http(url(text)));
+        let https = self.https.as_ref().map(|text| reqwest::Proxy::https(url(text)));
+        http.into_iter().chain(https).map(|proxy| Ok(proxy?.no_proxy(no_proxy()))).collect()
+    }
 }
 
 /// A transport that speaks HTTP. Fails if a certificate or the proxy cannot be read.
@@ -102,8 +132,8 @@ pub fn over_http(options: &HttpOptions) -> Result<Transport, TransportError> {
         .connect_timeout(CONNECT)
         .tcp_keepalive(KEEP_ALIVE)
         .redirect(reqwest::redirect::Policy::none());
-    if let Some(proxy) = &options.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable)?);
+    for proxy in options.proxies.as_ref().map(Proxies::all).transpose().map_err(unusable)?.into_iter().flatten() {
+        builder = builder.proxy(proxy);
     }
     for pem in &options.certificate_authorities {
         let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;

@@ -8,7 +8,9 @@ use super::report::{Broken, Report};
 use super::rule::Rule;
 use super::slot::Source;
 use crate::crd::{self, ContainerMode, DockerStart, KeyReference, RunnerScaleSetSpec};
+use crate::github::Proxies;
 use crate::problem::FieldPath;
+use crate::secret::Secret;
 
 /// The host's Nix store in the runner (`runner-pods.md` 4).
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,14 @@ impl Proxy {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
         self.http.is_none() && self.https.is_none() && self.no_proxy.is_empty()
+    }
+
+    /// The controller's own way to GitHub, with user and password of the Secret; `None` if no proxy is named.
+    pub fn to_github(&self, credentials: Option<(Secret, Secret)>) -> Option<Proxies> {
+        let url = |proxy: &ProxyUrl| format!("{}://{}", proxy.scheme, proxy.authority);
+        let (http, https) = (self.http.as_ref().map(url), self.https.as_ref().map(url));
+        let is_named = http.is_some() || https.is_some();
+        is_named.then(|| Proxies { http, https, no_proxy: self.no_proxy.clone(), credentials })
     }
 }
 

@@ -8,9 +8,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cluster::Fate;
+use crate::proxy::Proxy;
 use crate::user::{User, scale_set};
 use crate::world::{TOKEN, World};
 use crate::{Cluster, Trials};
@@ -64,35 +64,14 @@ async fn up_without_an_operator(cluster: Arc<Cluster>) {
 }
 
 async fn through_a_proxy(cluster: Arc<Cluster>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
-    let (asked, mut asked_for) = tokio::sync::mpsc::unbounded_channel();
-    let proxying = tokio::spawn(async move {
-        loop {
-            let (mut near, _) = listener.accept().await.expect("a connection");
-            let asked = asked.clone();
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(near.read_u8().await.expect("a request"));
-                }
-                let head = String::from_utf8(head).expect("text");
-                let target = head.split(' ').nth(1).expect("a target").to_owned();
-                let mut far = tokio::net::TcpStream::connect(&target).await.expect("the API server");
-                near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("it is heard");
-                drop(asked.send(head));
-                drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
-            });
-        }
-    });
+    let mut proxy = Proxy::start().await;
     let user = User::with(&cluster.control_plane, |kubeconfig| {
-        kubeconfig["clusters"][0]["cluster"]["proxy-url"] = json!(proxy);
+        kubeconfig["clusters"][0]["cluster"]["proxy-url"] = json!(proxy.url);
     });
     let listed = user.succeeds(&["list", "-n", "default"]).await;
     assert!(listed.stderr.contains("there is no RunnerScaleSet in default"), "{}{}", listed.stdout, listed.stderr);
-    let head = asked_for.recv().await.expect("the proxy was asked");
+    let head = proxy.heads.recv().await.expect("the proxy was asked");
     assert!(head.starts_with(&format!("CONNECT 127.0.0.1:{} ", cluster.control_plane.port())), "{head}");
-    proxying.abort();
 }
 
 async fn without_policies(cluster: Arc<Cluster>) {

@@ -20,6 +20,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::proxy::Proxy;
 use crate::support::simulated::Manner;
 use crate::user::User;
 use crate::world::{TOKEN, World, find};
@@ -28,6 +29,7 @@ use crate::{Cluster, Trials};
 pub fn add(trials: Trials<'_>) -> Trials<'_> {
     trials
         .test("what_a_namespace_would_refuse_is_said_before_a_job_comes", a_namespace_that_refuses)
+        .test("github_is_reached_through_the_proxy_that_a_spec_names", behind_a_proxy)
         .test("a_deletion_waits_as_long_as_pods_cannot_be_listed", pods_that_cannot_be_listed)
         .test("jobs_of_a_scale_set_run_and_nothing_is_left_of_it", jobs_run_and_nothing_is_left)
         .test("a_deletion_in_the_foreground_is_refused_before_it_ends_a_job", a_deletion_in_the_foreground)
@@ -395,6 +397,29 @@ async fn pods_that_cannot_be_listed(cluster: Arc<Cluster>) {
     let uid = still.uid().expect("a uid");
     let gone = await_condition(world.resources(), "ws", conditions::is_deleted(&uid));
     tokio::time::timeout(Duration::from_mins(2), gone).await.expect("it goes").expect("it can be watched");
+    world.assert_nothing_left().await;
+}
+
+/// GitHub is reached through the proxy that the spec names, with what its Secret holds.
+async fn behind_a_proxy(cluster: Arc<Cluster>) {
+    let (world, mut proxy) = (World::new(cluster).await, Proxy::start().await);
+    let _operator = world.operator();
+    let spec = json!({"proxy": {"http": proxy.url, "credentialsSecret": "proxy"}});
+    world.apply("ws", &spec).await;
+    let degraded = world.condition("ws", "Degraded", "True").await;
+    assert_eq!(degraded["message"], "there is no Secret `proxy` in the namespace");
+    world.make::<Secret>("proxy", &json!({"stringData": {"username": "runner", "password": "p%40ss"}})).await;
+    world.condition("ws", "Ready", "True").await;
+    let head = proxy.heads.recv().await.expect("the proxy was asked");
+    assert!(head.contains(&format!(" {}/", world.url)), "{head}");
+    // runner:p@ss
+    assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
+    assert!(head.contains("cnVubmVyOnBAc3M="), "{head}");
+    let jobs = world.queue("ws", 1, "true");
+    world.until_jobs_end().await;
+    world.assert_each_ran_once(&jobs);
+    world.delete("ws").await;
+    world.api::<Secret>().delete("proxy", &DeleteParams::default()).await.expect("it is there");
     world.assert_nothing_left().await;
 }
 

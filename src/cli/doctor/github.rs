@@ -40,7 +40,8 @@ pub(super) async fn of_files(scale_sets: impl Iterator<Item = &ScaleSet>, offlin
 
 /// Tries those of a Secret.
 pub(super) async fn of_secret(scale_set: &ScaleSet, credentials: Credentials) -> Finding {
-    match service_with(scale_set, credentials, &Environment::system(), SUBSYSTEM, |transport| transport) {
+    // The proxies of the spec are for whoever is in the cluster.
+    match service_with(scale_set, credentials, None, &Environment::system(), SUBSYSTEM, |transport| transport) {
         Ok(service) => tried(scale_set, &service).await,
         Err(error) => Finding::problem(format!("{error:#}"), None),
     }

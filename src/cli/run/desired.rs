@@ -14,7 +14,7 @@ use crate::controller::Specification;
 use crate::crd;
 use crate::github::{
     ActionsService, AppIssuer, ConfigUrl, ConfigUrlOptions, Credentials, CredentialsSource, Environment, HttpOptions,
-    Identity, Transport, counted, over_http,
+    Identity, Proxies, Transport, counted, over_http,
 };
 use crate::layers::stack;
 use crate::manifest::{EngineKind, OwnerReference};
@@ -115,8 +115,8 @@ impl Sources {
 
 /// Scale sets with the same one may share a client.
 pub(in crate::cli) fn service_key(scale_set: &ScaleSet) -> String {
-    let ScaleSet { config_url, certificate_authority, .. } = scale_set;
-    format!("{config_url:?} {:?} {certificate_authority:?}", source(scale_set))
+    let ScaleSet { config_url, certificate_authority, proxy, .. } = scale_set;
+    format!("{config_url:?} {:?} {certificate_authority:?} {proxy:?}", source(scale_set))
 }
 
 /// A client for a scale set that a file describes; nothing is sent yet. `over` may lay something around the transport.
@@ -126,7 +126,10 @@ pub(in crate::cli) fn service(
     subsystem: &'static str,
     over: impl FnOnce(Transport) -> Transport,
 ) -> anyhow::Result<ActionsService> {
-    service_with(scale_set, credentials(scale_set)?, environment, subsystem, over)
+    // A Secret of a cluster cannot be read here: then the environment decides.
+    let proxy = scale_set.proxy.as_ref().filter(|proxy| proxy.credentials_secret.is_none());
+    let proxies = proxy.and_then(|proxy| proxy.to_github(None));
+    service_with(scale_set, credentials(scale_set)?, proxies, environment, subsystem, over)
 }
 
 fn credentials(scale_set: &ScaleSet) -> anyhow::Result<Credentials> {
@@ -137,10 +140,11 @@ fn credentials(scale_set: &ScaleSet) -> anyhow::Result<Credentials> {
     load(credentials, &scale_set.file).with_context(|| unusable(scale_set, "credentials"))
 }
 
-/// The same with credentials that were found elsewhere.
+/// The same with credentials that were found elsewhere. Without proxies the environment decides.
 pub(in crate::cli) fn service_with(
     scale_set: &ScaleSet,
     credentials: Credentials,
+    proxies: Option<Proxies>,
     environment: &Environment,
     subsystem: &'static str,
     over: impl FnOnce(Transport) -> Transport,
@@ -151,7 +155,7 @@ pub(in crate::cli) fn service_with(
     let config_url = ConfigUrl::parse(url, ConfigUrlOptions::default());
     let config_url = config_url.with_context(|| unusable(scale_set, "githubConfigUrl"))?;
     let identity = Identity { subsystem, scale_set_id: 0 };
-    let transport = over(transport(scale_set)?);
+    let transport = over(transport(scale_set, proxies)?);
     Ok(ActionsService::new(config_url, credentials, transport, environment.clone(), &identity))
 }
 
@@ -163,12 +167,12 @@ fn unusable(scale_set: &ScaleSet, field: &str) -> String {
     format!("{}: `spec.{field}` of `{}` cannot be used", scale_set.file, scale_set.name)
 }
 
-fn transport(scale_set: &ScaleSet) -> anyhow::Result<Transport> {
+fn transport(scale_set: &ScaleSet, proxies: Option<Proxies>) -> anyhow::Result<Transport> {
     let certificate_authorities = match &scale_set.certificate_authority {
         Some(CertificateAuthority::Inline(pem)) => vec![pem.clone()],
         _ => Vec::new(),
     };
-    Ok(over_http(&HttpOptions { proxy: None, certificate_authorities })?)
+    Ok(over_http(&HttpOptions { proxies, certificate_authorities })?)
 }
 
 /// What a controller of this id would serve for a resource, one for each instance.

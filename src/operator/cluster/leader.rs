@@ -26,9 +26,7 @@ use super::{Settings, finalizer};
 use crate::causes;
 use crate::controller::{Order, Shared, Slots};
 use crate::engine::kubernetes::Scope;
-use crate::github::{
-    ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, HttpOptions, Identity, counted, over_http,
-};
+use crate::github::{ActionsService, ConfigUrl, ConfigUrlOptions, Credentials, Identity, counted, over_http};
 use crate::operator::{Desired, Handle, Operator};
 
 /// A removal that failed, or a finalizer that could not be written, is tried again after this.
@@ -407,9 +405,7 @@ fn connect(settings: &Settings, prepared: &Prepared) -> Result<ActionsService, F
     let fault = |reason, error: &dyn std::error::Error| Fault { reason, words: causes::in_one_line(error) };
     let config_url = ConfigUrl::parse(&prepared.service.config_url, ConfigUrlOptions::default())
         .map_err(|error| fault("InvalidSpec", &error))?;
-    let certificate_authorities = prepared.service.certificate_authority.iter().cloned().collect();
-    let transport = over_http(&HttpOptions { proxy: None, certificate_authorities })
-        .map_err(|error| fault("CertificatesUnusable", &error))?;
+    let transport = over_http(&prepared.service.http).map_err(|error| fault("CertificatesUnusable", &error))?;
     let metrics = settings.metrics.clone();
     let transport = counted(transport, move |call| metrics.github_called(call));
     let identity = Identity { subsystem: "controller", scale_set_id: 0 };

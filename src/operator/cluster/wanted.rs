@@ -16,6 +16,7 @@ use crate::manifest::EngineKind;
 use crate::problem::Problem;
 use crate::render::{Request, config_url_hash, prepare};
 use crate::scale_set::{CertificateAuthority, LayerSource, ScaleSet, Validated, check_together, validate};
+use crate::secret::Secret;
 
 /// What a resource comes to.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub(super) struct Prepared {
 pub(super) struct ServiceKey {
     pub(super) config_url: String,
     pub(super) secret: Reference,
-    pub(super) certificate_authority: Option<String>,
+    pub(super) http: HttpOptions,
 }
 
 /// Reads resources; keeps what it made of those that have not changed.
@@ -215,6 +216,7 @@ fn words<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> String {
 enum Part {
     Credentials,
     CertificateAuthority,
+    ProxyCredentials,
     Layer(usize),
 }
 
@@ -223,9 +225,12 @@ impl Known {
         let Ok((_, validated)) = &self.read else { return BTreeMap::new() };
         let (scale_set, namespace) = (&validated.scale_set, &self.resource.namespace);
         let config_map = |name: &str| Reference::ConfigMap { namespace: namespace.clone(), name: name.to_owned() };
-        let secret = scale_set.config_secret.clone().unwrap_or_default();
-        let mut references =
-            BTreeMap::from([(Part::Credentials, Reference::Secret { namespace: namespace.clone(), name: secret })]);
+        let secret = |name: &str| Reference::Secret { namespace: namespace.clone(), name: name.to_owned() };
+        let credentials = scale_set.config_secret.as_deref().unwrap_or_default();
+        let mut references = BTreeMap::from([(Part::Credentials, secret(credentials))]);
+        if let Some(name) = scale_set.proxy.as_ref().and_then(|proxy| proxy.credentials_secret.as_deref()) {
+            references.insert(Part::ProxyCredentials, secret(name));
+        }
         if let Some(CertificateAuthority::ConfigMap(reference)) = &scale_set.certificate_authority {
             references.insert(Part::CertificateAuthority, config_map(&reference.name));
         }
@@ -304,11 +309,17 @@ fn prepared(
             Some(found.text(Part::CertificateAuthority, &reference.key)?.1)
         }
     };
+    let proxies = match &scale_set.proxy {
+        Some(proxy) if proxy.credentials_secret.is_some() => {
+            let text = |key| found.text(Part::ProxyCredentials, key).map(|(_, text)| Secret::new(&text));
+            proxy.to_github(Some((text("username")?, text("password")?)))
+        }
+        Some(proxy) => proxy.to_github(None),
+        None => None,
+    };
+    let http = HttpOptions { proxies, certificate_authorities: certificate_authority.into_iter().collect() };
     // Found out here, so that a wrong certificate leaves the last good spec in force.
-    if let Some(pem) = &certificate_authority {
-        let options = HttpOptions { proxy: None, certificate_authorities: vec![pem.clone()] };
-        over_http(&options).map_err(|error| Fault::new("CertificatesUnusable", causes::in_one_line(&error)))?;
-    }
+    over_http(&http).map_err(|error| Fault::new("CertificatesUnusable", causes::in_one_line(&error)))?;
     let layers = layers(scale_set, found)?;
     let unusable = |error: &dyn std::error::Error| Fault::new("InvalidSpec", causes::in_one_line(error));
     let owner = resource.owner();
@@ -329,7 +340,7 @@ fn prepared(
     warnings.sort();
     warnings.dedup();
     let config_url = scale_set.config_url.clone().unwrap_or_default();
-    let service = ServiceKey { config_url, secret: secret.clone(), certificate_authority };
+    let service = ServiceKey { config_url, secret: secret.clone(), http };
     Ok(Prepared { specifications, service, credentials, warnings })
 }
 
