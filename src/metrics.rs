@@ -180,6 +180,9 @@ impl Metrics {
 
 fn gauges(registry: &mut Registry, statuses: &[ScaleSetStatus], slots: &BTreeMap<String, BTreeMap<u32, String>>) {
     type Value = fn(&ScaleSetStatus) -> i64;
+    // What an ended one says last is its successor's to say.
+    let statuses: Vec<&ScaleSetStatus> =
+        statuses.iter().filter(|status| status.phase != ServingPhase::Stopped).collect();
     let in_phase = |status: &ScaleSetStatus, phase: RunnerPhase| {
         count(status.runners.iter().filter(|runner| runner.phase == phase).count())
     };
@@ -193,20 +196,20 @@ fn gauges(registry: &mut Registry, statuses: &[ScaleSetStatus], slots: &BTreeMap
         ("listening", "Whether the message session is open", |s| i64::from(s.phase == ServingPhase::Listening)),
     ];
     for (name, help, value) in plain {
-        gauge(registry, name, help, statuses, value);
+        gauge(registry, name, help, &statuses, value);
     }
     for (name, help, phase) in [
         ("idle_runners", "Runners that wait for a job", RunnerPhase::Idle),
         ("busy_runners", "Runners that have a job", RunnerPhase::Busy),
     ] {
         let family = Family::<ScaleSetLabels, Gauge>::default();
-        for status in statuses {
+        for status in &statuses {
             family.get_or_create(&labels(status)).inc_by(in_phase(status, phase));
         }
         registry.register(name, help, family);
     }
     let family = Family::<KindLabels, Gauge>::default();
-    for status in statuses {
+    for status in &statuses {
         for phase in RunnerPhase::ALL {
             let runners = in_phase(status, phase);
             // With one on its way out that it follows, a scale set has two controllers.
@@ -225,7 +228,7 @@ fn gauge(
     registry: &mut Registry,
     name: &str,
     help: &str,
-    statuses: &[ScaleSetStatus],
+    statuses: &[&ScaleSetStatus],
     value: impl Fn(&ScaleSetStatus) -> i64,
 ) {
     let family = Family::<ScaleSetLabels, Gauge>::default();
@@ -254,6 +257,7 @@ fn count(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::RunnerStatus;
 
     #[test]
     fn counters_and_gauges_stand_in_one_text_without_a_label_per_job() {
@@ -270,8 +274,26 @@ mod tests {
             max_runners: 4,
             ..ScaleSetStatus::default()
         };
-        // The same name elsewhere, and one on its way out.
-        let statuses = [status("ci/ws", 3), status("other/ws", 5), status("ci/ws", 0)];
+        let busy = |status: ScaleSetStatus, phase| ScaleSetStatus {
+            runners: vec![RunnerStatus {
+                name: "ws-a".to_owned(),
+                phase: RunnerPhase::Busy,
+                slot: 0,
+                job: None,
+                created_at: jiff::Timestamp::UNIX_EPOCH,
+                reason: None,
+                manifest: None,
+            }],
+            phase,
+            ..status
+        };
+        // The same name elsewhere, and one on its way out, with its own runner; and one that has ended and left its runner.
+        let statuses = [
+            busy(status("ci/ws", 3), ServingPhase::Listening),
+            status("other/ws", 5),
+            busy(status("ci/ws", 0), ServingPhase::Draining),
+            busy(status("ci/ws", 0), ServingPhase::Stopped),
+        ];
         let text =
             metrics.text(&statuses, &BTreeMap::from([("/nvme/d".to_owned(), BTreeMap::from([(0, "a".to_owned())]))]));
         for line in [
@@ -281,6 +303,8 @@ mod tests {
             "deskrun_job_queue_seconds_count{scale_set=\"ws\",resource=\"ci/ws\"} 1",
             "deskrun_assigned_jobs{scale_set=\"ws\",resource=\"ci/ws\"} 3",
             "deskrun_assigned_jobs{scale_set=\"ws\",resource=\"other/ws\"} 5",
+            "deskrun_busy_runners{scale_set=\"ws\",resource=\"ci/ws\"} 2",
+            "deskrun_runners{scale_set=\"ws\",resource=\"ci/ws\",kind=\"busy\"} 2",
             "deskrun_slots_held{pool=\"/nvme/d\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

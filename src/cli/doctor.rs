@@ -15,9 +15,9 @@ use serde_json::json;
 
 use self::findings::{Finding, Level};
 use super::cluster::ClusterArguments;
+use super::installed::DEFAULT_NAMESPACE;
 use super::output::Output;
 use super::run::{EngineArguments, Files};
-use super::up::DEFAULT_NAMESPACE;
 use super::{ExitCode, Printer};
 use crate::manifest::EngineKind;
 
@@ -52,7 +52,7 @@ impl Doctor {
         } else {
             let mut all = host::look(&self.engine, &input).await;
             let scale_sets = input.scale_sets.iter().map(|validated| &validated.scale_set);
-            all.extend(github::of_files(scale_sets, self.offline).await);
+            all.extend(github::of_files(scale_sets, true, self.offline).await);
             all
         };
         let healthy = all.iter().all(|finding| finding.level != Level::Problem);

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 pub(super) use self::judge::{gone, leads};
 use super::cluster::{Cluster, ClusterArguments};
-use super::installed::{Installed, Scope, elsewhere, installed};
-use super::objects::{api, delete, get, plain, shown};
+use super::installed::{DEFAULT_NAMESPACE, Installed, NAME, Scope, elsewhere, installed};
+use super::objects::{api, delete_and_say, get, plain, shown};
 use super::resource::{MANAGED_BY, made_for};
 use super::scale_sets::{Found, list, scale_sets};
 use super::simulator::duration;
-use super::up::{DEFAULT_NAMESPACE, NAME, until};
+use super::up::until;
 use super::{ExitCode, Printer};
 use crate::crd::{definition, deletion_policy};
 use crate::installation::Installation;
@@ -50,17 +50,19 @@ impl Down {
         let installed = installed(&cluster, &self.operator_namespace).await?;
         let namespace = self.served(&cluster, installed.as_ref())?;
         let scope = Scope::of(namespace.as_deref());
-        let installed = match installed {
-            Some(installed) => Some(installed),
+        // One that serves others stays, and knows nothing of these.
+        let serving = match installed.as_ref().filter(|installed| installed.serves_some_of(&scope)) {
+            Some(installed) => Some(installed.clone()),
             None => elsewhere(&cluster, &scope).await?,
         };
+        let installed = installed.or_else(|| serving.clone());
         let kept = installed.as_ref().and_then(|installed| self.keeps(installed, &scope));
         if let (Some(words), None) = (&kept, &self.cluster.namespace) {
             bail!("{words}: name the namespace whose scale sets shall go by `-n`, for the operator stays");
         }
         let found = list(&cluster, namespace.as_deref()).await?;
         let held = found.iter().filter(|found| found.is_held()).count();
-        if held > 0 && !self.force && !self.operator_leads(&cluster, installed.as_ref()).await? {
+        if held > 0 && !self.force && !self.operator_leads(&cluster, serving.as_ref()).await? {
             printer.note(
                 "error",
                 &format!(
@@ -171,12 +173,12 @@ impl Down {
                     printer
                         .note("kept", &format!("namespace/{name}: `kubectl delete namespace {name}` takes it out"))?;
                 }
-                _ => drop(report(cluster, object, printer).await?),
+                _ => drop(delete_and_say(cluster, object, printer).await?),
             }
         }
         let metadata = serde_json::json!({"name": NAME, "namespace": self.operator_namespace});
         let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
-        report(cluster, &lease, printer).await.map(drop)
+        delete_and_say(cluster, &lease, printer).await.map(drop)
     }
 
     /// Deletes what a command that broke off may have left of an operator for all namespaces: once its Deployment is gone,
@@ -196,8 +198,8 @@ impl Down {
         let labels = found.metadata.labels.unwrap_or_default();
         let is_commands = labels.get(MANAGED_BY.0).is_some_and(|manager| manager == MANAGED_BY.1);
         if is_commands && found.data["subjects"] == binding["subjects"] {
-            report(cluster, binding, printer).await?;
-            report(cluster, role, printer).await?;
+            delete_and_say(cluster, binding, printer).await?;
+            delete_and_say(cluster, role, printer).await?;
         }
         Ok(())
     }
@@ -226,7 +228,7 @@ impl Down {
             bail!("the definition is kept, for an operator needs it: {operator}");
         }
         for object in deletion_policy().iter().rev().chain([&definition()]) {
-            report(cluster, object, printer).await?;
+            delete_and_say(cluster, object, printer).await?;
         }
         Ok(0)
     }
@@ -247,21 +249,8 @@ pub(super) async fn delete_made(
         for object in listed.with_context(|| format!("cannot list what was made: {kind}s"))?.items {
             let mut object = serde_json::to_value(object).unwrap_or_default();
             (object["apiVersion"], object["kind"]) = ("v1".into(), kind.into());
-            deleted += usize::from(report(cluster, &object, printer).await?);
+            deleted += usize::from(delete_and_say(cluster, &object, printer).await?);
         }
     }
     Ok(deleted)
-}
-
-/// Deletes an object and says so; whether there was one.
-pub(super) async fn report(
-    cluster: &Cluster,
-    object: &Value,
-    printer: &mut Printer<impl Write, impl Write>,
-) -> anyhow::Result<bool> {
-    let was_there = delete(&cluster.client, object).await?;
-    if was_there {
-        printer.data(&format!("{} deleted\n", shown(object)))?;
-    }
-    Ok(was_there)
 }

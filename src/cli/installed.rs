@@ -7,7 +7,13 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::objects::{api, plain};
 use super::resource::MANAGED_BY;
-use super::up::NAME;
+
+/// The name of the operator's objects, its lease among them.
+pub(super) const NAME: &str = "deskrun";
+/// The label by which an operator's Deployment is known, whatever its release calls it.
+const OPERATOR: &str = "deskrun.dev/operator";
+/// Where the operator lives unless it is told otherwise.
+pub(super) const DEFAULT_NAMESPACE: &str = "deskrun-system";
 
 /// An operator as its Deployment tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +63,7 @@ pub(super) async fn installed(cluster: &Cluster, namespace: &str) -> anyhow::Res
 /// look into all namespaces does not hear of it.
 pub(super) async fn elsewhere(cluster: &Cluster, scope: &Scope) -> anyhow::Result<Option<Installed>> {
     let deployments = api(&cluster.client, "apps/v1", "Deployment", None);
-    let labelled = ListParams::default().labels(&format!("app.kubernetes.io/name={NAME}"));
+    let labelled = ListParams::default().labels(OPERATOR);
     match deployments.list(&labelled).await {
         Ok(found) => {
             let found = found.items.into_iter().filter_map(|deployment| serde_json::to_value(deployment).ok());
@@ -106,7 +112,7 @@ impl Installed {
         self.namespace == namespace && self.name == NAME
     }
 
-    fn serves_some_of(&self, wanted: &Scope) -> bool {
+    pub(super) fn serves_some_of(&self, wanted: &Scope) -> bool {
         self.scope.as_ref().is_some_and(|scope| scope == wanted || *scope == Scope::All || *wanted == Scope::All)
     }
 

@@ -1,6 +1,7 @@
 //! Objects of a cluster as commands handle them: whatever kind they are, by server-side apply, with one field manager.
 
 use std::fmt;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,6 +10,9 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher;
 use serde_json::Value;
+
+use super::Printer;
+use super::cluster::Cluster;
 
 /// Who applies, in `metadata.managedFields`.
 pub(super) const FIELD_MANAGER: &str = "deskrun";
@@ -150,4 +154,17 @@ pub(super) async fn delete(client: &Client, object: &Value) -> anyhow::Result<bo
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(plain(error)).with_context(attempt),
     }
+}
+
+/// Deletes an object and says so; whether there was one.
+pub(super) async fn delete_and_say(
+    cluster: &Cluster,
+    object: &Value,
+    printer: &mut Printer<impl Write, impl Write>,
+) -> anyhow::Result<bool> {
+    let was_there = delete(&cluster.client, object).await?;
+    if was_there {
+        printer.data(&format!("{} deleted\n", shown(object)))?;
+    }
+    Ok(was_there)
 }

@@ -16,9 +16,8 @@ use tokio::time::Instant;
 pub(super) use self::judge::{Progress, condition, definition as judge_definition};
 pub(super) use self::wait::until;
 use super::cluster::{Cluster, ClusterArguments};
-use super::down::report;
-use super::installed::{Installed, Scope, elsewhere, installed};
-use super::objects::{api, apply, plain, shown};
+use super::installed::{DEFAULT_NAMESPACE, Installed, NAME, Scope, elsewhere, installed};
+use super::objects::{api, apply, delete_and_say, plain, shown};
 use super::resource::{MANAGED_BY, Resources, resources};
 use super::run::Files;
 use super::simulator::duration;
@@ -26,10 +25,6 @@ use super::{ExitCode, Printer};
 use crate::crd::{API_VERSION, definition};
 use crate::installation::Installation;
 
-/// The name of the operator's objects, its lease among them.
-pub(super) const NAME: &str = "deskrun";
-/// Where the operator lives unless it is told otherwise.
-pub(super) const DEFAULT_NAMESPACE: &str = "deskrun-system";
 /// No image is published: one is built with the Containerfile.
 const DEFAULT_IMAGE: &str = concat!("localhost/deskrun:", env!("CARGO_PKG_VERSION"));
 
@@ -147,7 +142,7 @@ impl Up {
             let is_a_right = object["kind"] == "Role" || object["kind"] == "RoleBinding";
             let is_same = |other: &Value| shown(other) == shown(&object);
             if is_a_right && !objects.iter().any(is_same) {
-                report(cluster, &object, printer).await?;
+                delete_and_say(cluster, &object, printer).await?;
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use super::stock::Stock;
 use crate::listener::Phase;
 use crate::render::RunnerIdentity;
 use crate::scale_set::RunnerName;
-use crate::scaling::{self, Creation as MayCreate, Plan, Removal, Stage};
+use crate::scaling::{Creation as MayCreate, Plan, Registration, Removal, Stage};
 
 /// Random characters at the end of a runner's name, without those that are easily confused or form words.
 const NAME_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
@@ -29,7 +29,7 @@ impl ScaleSetController {
         }
         for runner in &plan.ask {
             let Some(record) = self.records.get_mut(runner) else { continue };
-            record.registration = scaling::Registration::Asking;
+            record.registration = Registration::Asking;
             self.tasks.spawn(self.hands.clone().ask(runner.clone(), record.registration_id));
         }
         self.no_slot = None;
@@ -82,7 +82,8 @@ impl ScaleSetController {
         let retirement = Retirement {
             runner: removal.runner.clone(),
             registration: record.registration_id,
-            github_first: removal.reason.asks_github_first() && !record.is_given_up(),
+            // What it once said of a runner is no leave to end it: one that has a job after all is kept.
+            github_first: removal.reason.asks_github_first() && record.registration != Registration::GivenUp,
             grace: self.specification.grace,
             show_log: record.ended_badly(),
         };

@@ -171,6 +171,8 @@ impl Hands {
 
     /// Asks GitHub about a runner.
     pub(super) async fn ask(self, runner: String, registration: Option<i64>) {
+        // The semaphore is never closed.
+        let _permit = self.calls.acquire().await;
         let answer = match registration {
             Some(id) => self.service.runner(id).await,
             None => self.service.find_runner(&runner).await,

@@ -61,6 +61,7 @@ impl ScaleSetController {
                 self.with(&runner, |record| match answer {
                     Ok(found) => record.hear(found.as_ref(), now),
                     // Asked again when it is due the next time.
+                    Err(_) if record.registration == Registration::GivenUp => {}
                     Err(_) => record.registration = Registration::Online { at: now },
                 });
             }

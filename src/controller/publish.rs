@@ -147,9 +147,10 @@ fn describe(record: &Record) -> RunnerStatus {
 fn phase(record: &Record) -> RunnerPhase {
     match (record.stage(), &record.job) {
         (Stage::Ended { .. }, _) => RunnerPhase::Ended,
+        // Also while GitHub is asked to give it up.
+        (_, Job::None) if record.noted_job().is_some() => RunnerPhase::Busy,
         (Stage::Removing { .. }, _) => RunnerPhase::Removing,
         (_, Job::Running(_)) => RunnerPhase::Busy,
-        (_, Job::None) if record.noted_job().is_some() => RunnerPhase::Busy,
         (_, Job::Completed { .. }) => RunnerPhase::Finishing,
         (Stage::Creating, Job::None) => RunnerPhase::Creating,
         (Stage::Starting | Stage::Doubtful, Job::None) => RunnerPhase::Starting,

@@ -161,6 +161,10 @@ impl Record {
     pub(super) fn hear(&mut self, found: Option<&Runner>, now: Timestamp) {
         self.is_heard_of = true;
         self.hear_whether_busy(found, now);
+        if self.registration == Registration::GivenUp {
+            // Asked before, and answered late.
+            return;
+        }
         self.registration = match found {
             None => Registration::Gone { at: now },
             Some(runner) if runner.busy == Some(true) => Registration::Online { at: now },
@@ -274,9 +278,9 @@ impl Record {
             Some(ended) => ended.remains = Remains::PodGoing,
             None => self.removal = Some(Removal { reason, deregistered: !reason.asks_github_first() }),
         }
-        // That its node is lost says nothing of those to come.
-        let is_seen = !matches!(self.phase, Some(RunnerPhase::Unknown));
-        if is_seen && matches!(reason, Reason::NotStarted | Reason::NotOnline | Reason::Ghost) {
+        // That its node is lost says nothing of those to come, nor does what we took out and have to try again.
+        let is_told = !matches!(self.phase, Some(RunnerPhase::Unknown)) && self.registration != Registration::GivenUp;
+        if is_told && matches!(reason, Reason::NotStarted | Reason::NotOnline | Reason::Ghost) {
             let phase = self.waiting().map(|words| format!(": {words}")).unwrap_or_default();
             self.failure.get_or_insert_with(|| format!("{}{phase}", reason.name()));
         }
@@ -470,8 +474,12 @@ mod tests {
         let mut record = made();
         record.removal_begins(Reason::Surplus);
         record.vanish(at(33));
+        record.deregistered();
         record.removal_failed(at(40));
         assert_eq!((record.stage(), record.verdict()), (Stage::Starting, Verdict::Fine), "we took it away ourselves");
+        record.removal_begins(Reason::Ghost);
+        record.hear(Some(&said(Some(false))), at(41));
+        assert_eq!((record.registration, record.verdict()), (Registration::GivenUp, Verdict::Fine), "and try it again");
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Operator {
             let wanted = desired.iter().any(|desired| desired.specification.resource == *resource);
             removal.keeps_out(wanted)
         });
+        // Those on their way out go the way that GitHub is reached by now.
+        for desired in &desired {
+            let its = self.leaving.iter().filter(|served| served.resource() == desired.specification.resource);
+            its.for_each(|served| served.service.follow(&desired.service));
+        }
         desired.retain(|desired| !self.removals.contains_key(&desired.specification.resource));
         self.shared.slots.set_sizes(slot_sizes(desired.iter().map(|desired| &desired.specification)));
         let mut missing = std::mem::take(&mut self.served);

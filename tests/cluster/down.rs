@@ -178,7 +178,7 @@ async fn an_operator_of_others(_: Arc<Cluster>) {
     deployments.delete("deskrun", &DeleteParams::default()).await.expect("it can be deleted");
     renamed.metadata = serde_json::from_value(json!({
         "name": "ci-deskrun",
-        "labels": {"app.kubernetes.io/name": "deskrun", "app.kubernetes.io/managed-by": "Helm"},
+        "labels": {"deskrun.dev/operator": "true", "app.kubernetes.io/managed-by": "Helm"},
     }))
     .expect("metadata");
     deployments.create(&PostParams::default(), &renamed).await.expect("it can be made");

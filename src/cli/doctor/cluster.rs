@@ -18,13 +18,12 @@ use crate::causes::in_one_line;
 use crate::cli::cluster::{Cluster, ClusterArguments};
 use crate::cli::down::leads;
 use crate::cli::input::{Input, documents};
-use crate::cli::installed::{Scope as Served, elsewhere};
+use crate::cli::installed::{NAME, Scope as Served, elsewhere};
 use crate::cli::objects::{api, get, plain};
 use crate::cli::render::{OFFLINE, hint};
 use crate::cli::resource::resources;
 use crate::cli::run::specifications;
 use crate::cli::scale_sets::list;
-use crate::cli::up::NAME;
 use crate::controller::Specification;
 use crate::crd::{definition, deletion_policy};
 use crate::engine::kubernetes::{KubernetesEngine, Scope};
@@ -255,7 +254,7 @@ async fn rehearsed(
 /// Those of the Secret that the scale set names, or of its file.
 async fn credentials(cluster: &Cluster, scale_set: &ScaleSet, namespace: &str, offline: bool) -> Vec<Finding> {
     let Some(name) = &scale_set.config_secret else {
-        return github::of_files(std::iter::once(scale_set), offline).await;
+        return github::of_files(std::iter::once(scale_set), false, offline).await;
     };
     let credentials = match stored(cluster, name, namespace).await {
         Ok(credentials) => credentials,

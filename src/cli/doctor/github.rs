@@ -15,15 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who calls, for GitHub's logs.
 const SUBSYSTEM: &str = "doctor";
 
-/// Tries those that files name.
-pub(super) async fn of_files(scale_sets: impl Iterator<Item = &ScaleSet>, offline: bool) -> Vec<Finding> {
+/// Tries those that files name. The proxies of a spec are for whoever serves it: in a cluster that is not us.
+pub(super) async fn of_files(
+    scale_sets: impl Iterator<Item = &ScaleSet>,
+    through_proxies: bool,
+    offline: bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut services: BTreeMap<String, ActionsService> = BTreeMap::new();
     for scale_set in scale_sets {
         let key = service_key(scale_set);
         let service = match services.get(&key) {
             Some(service) => service.clone(),
-            None => match service(scale_set, &Environment::system(), SUBSYSTEM, |transport| transport) {
+            None => match service(scale_set, through_proxies, &Environment::system(), SUBSYSTEM, |transport| transport)
+            {
                 Ok(service) => services.entry(key).or_insert(service).clone(),
                 Err(error) => {
                     findings.push(Finding::problem(format!("{error:#}"), None));

@@ -7,13 +7,13 @@ use super::difference::{Asked, Difference, Existing, Key, Life, Served, Settings
 use super::facts::of_specification;
 use crate::cli::cluster::{Cluster, ClusterArguments};
 use crate::cli::input::{Input, documents};
+use crate::cli::installed::{DEFAULT_NAMESPACE, NAME};
 use crate::cli::list::limits;
 use crate::cli::operator::controller_id;
 use crate::cli::resource::resources;
 use crate::cli::run::specifications;
 use crate::cli::scale_sets::{Found, list};
 use crate::cli::snapshot::snapshot;
-use crate::cli::up::{DEFAULT_NAMESPACE, NAME};
 use crate::crd::API_VERSION;
 use crate::engine::kubernetes::{KubernetesEngine, Scope};
 use crate::engine::{ObservedRunner, RunnerPhase};

@@ -107,7 +107,7 @@ impl Sources {
         }
         let metrics = self.metrics.clone();
         let over = |transport| counted(transport, move |call| metrics.github_called(call));
-        let service = service(scale_set, &self.environment, "controller", over)?;
+        let service = service(scale_set, true, &self.environment, "controller", over)?;
         self.services.insert(key, service.clone());
         Ok(service)
     }
@@ -119,15 +119,17 @@ pub(in crate::cli) fn service_key(scale_set: &ScaleSet) -> String {
     format!("{config_url:?} {:?} {certificate_authority:?} {proxy:?}", source(scale_set))
 }
 
-/// A client for a scale set that a file describes; nothing is sent yet. `over` may lay something around the transport.
+/// A client for a scale set that a file describes; nothing is sent yet. It goes through the proxies that the spec names, or
+/// else as the environment decides. `over` may lay something around the transport.
 pub(in crate::cli) fn service(
     scale_set: &ScaleSet,
+    through_proxies: bool,
     environment: &Environment,
     subsystem: &'static str,
     over: impl FnOnce(Transport) -> Transport,
 ) -> anyhow::Result<ActionsService> {
     // A Secret of a cluster cannot be read here: then the environment decides.
-    let proxy = scale_set.proxy.as_ref().filter(|proxy| proxy.credentials_secret.is_none());
+    let proxy = scale_set.proxy.as_ref().filter(|proxy| through_proxies && proxy.credentials_secret.is_none());
     let proxies = proxy.and_then(|proxy| proxy.to_github(None));
     service_with(scale_set, credentials(scale_set)?, proxies, environment, subsystem, over)
 }

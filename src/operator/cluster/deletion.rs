@@ -44,6 +44,10 @@ impl Leader {
                     Done::Removal(uid, outcome, busy_until)
                 });
             } else {
+                if !operator.has_seen_engine() {
+                    // The time begins when it is known what there is.
+                    case.removing_since = Some(now);
+                }
                 let since = *case.removing_since.get_or_insert(now);
                 let in_time = now.duration_since(since) < self.settings.removal_limit;
                 // Nobody can ask GitHub about them: whoever is known to have got a job may still have it.
@@ -78,8 +82,9 @@ impl Leader {
         let claims = self.claims();
         let has_seen_engine = self.operator.lock().unwrap_or_else(PoisonError::into_inner).has_seen_engine();
         let Some(case) = self.cases.get_mut(uid) else { return };
-        // The time in which a runner was busy does not count.
-        case.removing_since = case.removing_since.max(busy_until);
+        // The time in which a runner was busy, or could not be seen, does not count.
+        let unseen_until = (!has_seen_engine).then(Instant::now);
+        case.removing_since = case.removing_since.max(busy_until).max(unseen_until);
         let out_of_time = case.removing_since.is_none_or(|since| since.elapsed() >= self.settings.removal_limit);
         let left = match outcome {
             Outcome::Gone => not_taken_out(uid, case, &claims),
