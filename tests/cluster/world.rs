@@ -31,7 +31,7 @@ use crate::permissions::operator_client;
 use crate::support::simulated::{Manner, TaskRunner};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The Secret with credentials.
 pub const SECRET: &str = "github";
 /// The token that the simulator accepts.
