@@ -112,6 +112,13 @@ impl Scene {
 
     /// Ends the controller in good order; nothing of it may be left, and no secret stands in its log.
     async fn end(mut self, bench: &PodmanBench, mut controller: Child) {
+        // All jobs are done, so all runners go. A controller that is told to end waits half a minute for that, and on a machine
+        // that does much else Podman takes longer.
+        let (prefix, started) = (format!("{}-", self.runs_on), tokio::time::Instant::now());
+        while bench.leftovers(&prefix).await.iter().any(|left| left.starts_with("pod ")) {
+            assert!(started.elapsed() < PATIENCE, "runners stay");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         let id = controller.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
         let ended = tokio::time::timeout(PATIENCE, controller.wait()).await.expect("in time").unwrap();
