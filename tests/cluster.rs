@@ -12,6 +12,8 @@ mod cluster;
 mod definition;
 #[path = "cluster/down.rs"]
 mod down;
+#[path = "cluster/everywhere.rs"]
+mod everywhere;
 #[path = "cluster/goldens.rs"]
 mod goldens;
 #[path = "cluster/killed.rs"]
@@ -71,9 +73,10 @@ fn main() -> ExitCode {
     };
     let trials = Trials { cluster: cluster.clone(), runtime: &runtime, list: Vec::new() };
     // Those that wait longest come first: the others fill the time beside them.
-    let parts: [fn(Trials<'_>) -> Trials<'_>; 11] = [
+    let parts: [fn(Trials<'_>) -> Trials<'_>; 12] = [
         permissions::add,
         serving::add,
+        everywhere::add,
         cli::add,
         down::add,
         transcript::add,

@@ -29,15 +29,25 @@ pub fn add(trials: Trials<'_>) -> Trials<'_> {
 
 /// A client with the rights that the chart gives an operator in this namespace, whose runners are beside it.
 pub async fn operator_client(plane: &ControlPlane, namespace: &str) -> Client {
-    for object in chart(namespace) {
+    client_with(plane, namespace, chart(namespace, Some(namespace))).await
+}
+
+/// The same for an operator of all namespaces, which lives in this one.
+pub async fn operator_client_everywhere(plane: &ControlPlane, namespace: &str) -> Client {
+    client_with(plane, namespace, chart(namespace, None)).await
+}
+
+async fn client_with(plane: &ControlPlane, namespace: &str, objects: Vec<Value>) -> Client {
+    for object in objects {
         let kind = object["kind"].as_str().expect("text").to_lowercase();
-        let group = match kind.as_str() {
-            "serviceaccount" => "api/v1",
-            "role" | "rolebinding" => "apis/rbac.authorization.k8s.io/v1",
+        let place = match kind.as_str() {
+            "serviceaccount" => format!("api/v1/namespaces/{namespace}"),
+            "role" | "rolebinding" => format!("apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"),
+            "clusterrole" | "clusterrolebinding" => "apis/rbac.authorization.k8s.io/v1".to_owned(),
             _ => continue,
         };
         let name = object["metadata"]["name"].as_str().expect("text");
-        let path = format!("/{group}/namespaces/{namespace}/{kind}s/{name}?fieldManager=test&force=true");
+        let path = format!("/{place}/{kind}s/{name}?fieldManager=test&force=true");
         let request = http::Request::patch(path).header("content-type", "application/apply-patch+yaml");
         let request = request.body(object.to_string().into_bytes()).expect("a request");
         plane.client().request::<Value>(request).await.expect("it is applied");
@@ -45,9 +55,9 @@ pub async fn operator_client(plane: &ControlPlane, namespace: &str) -> Client {
     plane.service_account(namespace, ACCOUNT).await.0
 }
 
-fn chart(namespace: &str) -> Vec<Value> {
-    let (operator, runners) = (namespace.to_owned(), Some(namespace.to_owned()));
-    let installation = Installation { namespace: operator, runner_namespace: runners, image: "none".to_owned() };
+fn chart(operator: &str, runners: Option<&str>) -> Vec<Value> {
+    let (namespace, runner_namespace) = (operator.to_owned(), runners.map(str::to_owned));
+    let installation = Installation { namespace, runner_namespace, image: "none".to_owned() };
     installation.objects().expect("they can be read")
 }
 
@@ -55,7 +65,7 @@ fn chart(namespace: &str) -> Vec<Value> {
 type Right = (String, String, String);
 
 fn granted(namespace: &str) -> BTreeSet<Right> {
-    let objects = chart(namespace);
+    let objects = chart(namespace, Some(namespace));
     let rules =
         objects.iter().filter(|object| object["kind"] == "Role").filter_map(|role| role["rules"].as_array().cloned());
     let texts = |value: &Value| {

@@ -158,32 +158,8 @@ impl World {
         engine: impl Fn() -> Arc<dyn Engine> + Send + 'static,
         removal_limit: Duration,
     ) -> Running {
-        let (client, namespace, identity) = (self.client.clone(), self.namespace.clone(), identity.to_owned());
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            loop {
-                let (environment, metrics) = (Environment::system(), Metrics::default());
-                let settings = Settings {
-                    client: client.clone(),
-                    engine: engine(),
-                    scope: Scope::Namespace(namespace.clone()),
-                    controller: format!("{namespace}-deskrun"),
-                    environment: environment.clone(),
-                    metrics: metrics.clone(),
-                    keeps_stock: false,
-                    removal_limit,
-                };
-                let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
-                let (name, identity) = ("deskrun".to_owned(), identity.clone());
-                let candidate = Candidate { leases, name, identity, environment };
-                let mut stopped = stopped.clone();
-                let told = async move { drop(stopped.wait_for(|stop| *stop).await) };
-                if run(settings, candidate, Admin::new(metrics), told).await.is_ok() {
-                    return;
-                }
-            }
-        });
-        Running { stop, task }
+        let scope = Scope::Namespace(self.namespace.clone());
+        run_again_and_again(self.client.clone(), scope, &self.namespace, identity, engine, removal_limit)
     }
 
     /// The spec that tests begin with.
@@ -336,6 +312,50 @@ impl World {
             assert_eq!(counts.get(id.as_str()), Some(&1), "job {id} ran so often: {:#}", self.simulator.ledger());
         }
     }
+}
+
+/// An operator of all namespaces, which lives in this one.
+pub fn operator_everywhere(client: Client, namespace: &str) -> Running {
+    let clients = client.clone();
+    let engine = move || Arc::new(KubernetesEngine::new(clients.clone(), Scope::AllNamespaces)) as Arc<dyn Engine>;
+    run_again_and_again(client, Scope::AllNamespaces, namespace, "operator-0", engine, Duration::from_mins(5))
+}
+
+/// An operator that is started again whenever it loses its lead, as its pod would be.
+fn run_again_and_again(
+    client: Client,
+    scope: Scope,
+    namespace: &str,
+    identity: &str,
+    engine: impl Fn() -> Arc<dyn Engine> + Send + 'static,
+    removal_limit: Duration,
+) -> Running {
+    let (namespace, identity) = (namespace.to_owned(), identity.to_owned());
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        loop {
+            let (environment, metrics) = (Environment::system(), Metrics::default());
+            let settings = Settings {
+                client: client.clone(),
+                engine: engine(),
+                scope: scope.clone(),
+                controller: format!("{namespace}-deskrun"),
+                environment: environment.clone(),
+                metrics: metrics.clone(),
+                keeps_stock: false,
+                removal_limit,
+            };
+            let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+            let (name, identity) = ("deskrun".to_owned(), identity.clone());
+            let candidate = Candidate { leases, name, identity, environment };
+            let mut stopped = stopped.clone();
+            let told = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            if run(settings, candidate, Admin::new(metrics), told).await.is_ok() {
+                return;
+            }
+        }
+    });
+    Running { stop, task }
 }
 
 /// A condition of a resource.
