@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::rehearsal::Answer as Rehearsed;
+use super::rehearsal;
 use crate::github::{JitConfig, Runner, ScaleSet};
 
 /// News of a task.
@@ -35,7 +35,7 @@ pub(super) enum Event {
     /// All registrations of the scope.
     Registrations(Result<Vec<Runner>, String>),
     /// Whether the engine would refuse runners of this manifest.
-    Rehearsed { manifest: String, answer: Rehearsed },
+    Rehearsed { manifest: String, answer: rehearsal::Answer },
     /// A JIT config in stock.
     Prepared(Result<Box<JitConfig>, String>),
     /// A registration without a runner is gone, or was left to the next start.

@@ -222,10 +222,10 @@ impl ScaleSetController {
 
     fn time_hand_over(&self, runner: &str) {
         let Some(milestones) = self.records.get(runner).map(|record| record.milestones) else { return };
-        let name = &self.specification.metric_labels();
+        let labels = &self.specification.metric_labels();
         if let (Some(registered), Some(handed_over)) = (milestones.registered, milestones.handed_over) {
-            self.shared.metrics.phase(name, Phase::Register, seconds(milestones.created, registered));
-            self.shared.metrics.phase(name, Phase::HandOver, seconds(registered, handed_over));
+            self.shared.metrics.phase(labels, Phase::Register, seconds(milestones.created, registered));
+            self.shared.metrics.phase(labels, Phase::HandOver, seconds(registered, handed_over));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::cli::resource::resources;
 use crate::cli::run::specifications;
 use crate::cli::scale_sets::list;
 use crate::controller::Specification;
-use crate::crd::{definition, deletion_policy};
+use crate::crd::{self, deletion_policy};
 use crate::engine::kubernetes::{KubernetesEngine, Scope};
 use crate::github::Credentials;
 use crate::manifest::{EngineKind, RunnerManifest};
@@ -156,13 +156,13 @@ async fn look_up(cluster: &Cluster, input: &mut Input) -> anyhow::Result<()> {
 }
 
 async fn installation(cluster: &Cluster, operator_namespace: &str, namespace: &str) -> Vec<Finding> {
-    let name = definition()["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = crd::definition()["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let definitions = api(&cluster.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
     let there = definitions.get_opt(&name).await.map_err(plain);
     let unknown = |what: &str, error: &anyhow::Error| {
         Finding::warning(format!("{what} was not looked at: {error:#}"), "someone with more rights can")
     };
-    let first = match there {
+    let definition = match there {
         Ok(there) => of_definition(there.and_then(|object| serde_json::to_value(object).ok()).as_ref()),
         Err(error) => unknown("the definition", &error),
     };
@@ -176,11 +176,11 @@ async fn installation(cluster: &Cluster, operator_namespace: &str, namespace: &s
         Ok(None) | Err(_) => (operator_namespace.to_owned(), NAME.to_owned()),
     };
     let leases = api(&cluster.client, "coordination.k8s.io/v1", "Lease", Some(&lease_namespace));
-    let second = match leases.get_opt(&name).await.map_err(plain) {
+    let operator = match leases.get_opt(&name).await.map_err(plain) {
         Ok(lease) => of_operator(&lease_namespace, lease.is_some_and(|lease| leads(&lease.data, Timestamp::now()))),
         Err(error) => unknown("the operator's lease", &error),
     };
-    vec![first, policy, second]
+    vec![definition, policy, operator]
 }
 
 async fn has_policy(cluster: &Cluster) -> anyhow::Result<bool> {
