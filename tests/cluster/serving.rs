@@ -408,7 +408,13 @@ async fn behind_a_proxy(cluster: Arc<Cluster>) {
     world.apply("ws", &spec).await;
     let degraded = world.condition("ws", "Degraded", "True").await;
     assert_eq!(degraded["message"], "there is no Secret `proxy` in the namespace");
-    world.make::<Secret>("proxy", &json!({"stringData": {"username": "runner", "password": "p%40ss"}})).await;
+    world.make::<Secret>("proxy", &json!({"stringData": {"username": "runner", "password": "p@ss"}})).await;
+    let is_told = |object: &DynamicObject| find(object, "Degraded").is_some_and(|one| one["reason"] == "ProxyUnusable");
+    let refused = world.resource("ws", "told that it is not encoded", is_told).await;
+    let words = "the key `password` of the Secret `proxy` is empty, or not percent-encoded";
+    assert_eq!(find(&refused, "Degraded").expect("it was found")["message"], words);
+    let right = Patch::Merge(json!({"stringData": {"password": "p%40ss"}}));
+    world.api::<Secret>().patch("proxy", &PatchParams::default(), &right).await.expect("it is there");
     world.condition("ws", "Ready", "True").await;
     let head = proxy.heads.recv().await.expect("the proxy was asked");
     assert!(head.contains(&format!(" {}/", world.url)), "{head}");

@@ -311,8 +311,7 @@ fn prepared(
     };
     let proxies = match &scale_set.proxy {
         Some(proxy) if proxy.credentials_secret.is_some() => {
-            let text = |key| found.text(Part::ProxyCredentials, key).map(|(_, text)| Secret::new(&text));
-            proxy.to_github(Some((text("username")?, text("password")?)))
+            proxy.to_github(Some((proxy_credential(found, "username")?, proxy_credential(found, "password")?)))
         }
         Some(proxy) => proxy.to_github(None),
         None => None,
@@ -342,6 +341,18 @@ fn prepared(
     let config_url = scale_set.config_url.clone().unwrap_or_default();
     let service = ServiceKey { config_url, secret: secret.clone(), http };
     Ok(Prepared { specifications, service, credentials, warnings })
+}
+
+/// User and password stand in URLs, here and in the runner's environment: one that is not percent-encoded would be another URL.
+fn proxy_credential(found: &Found<'_>, key: &'static str) -> Result<Secret, Fault> {
+    let (reference, text) = found.text(Part::ProxyCredentials, key)?;
+    let text = Secret::new(&text);
+    let stands = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
+    if text.is_empty() || !text.expose().bytes().all(stands) {
+        let words = format!("the key `{key}` of the {reference} is empty, or not percent-encoded");
+        return Err(Fault::new("ProxyUnusable", words));
+    }
+    Ok(text)
 }
 
 fn layers(scale_set: &ScaleSet, found: &Found<'_>) -> Result<Vec<UserLayer>, Fault> {
